@@ -1,0 +1,99 @@
+package edict_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/internal/echo"
+	"github.com/edict-go/edict/internal/raw"
+)
+
+// inFlight runs operation b.N times, from n goroutines.
+func inFlight(b *testing.B, n int, operation func()) {
+	b.ReportAllocs()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var group sync.WaitGroup
+	b.ResetTimer()
+	for range n {
+		group.Go(func() {
+			for left.Add(-1) >= 0 {
+				operation()
+			}
+		})
+	}
+	group.Wait()
+}
+
+var payload = echo.Echo{Flag: true, Number: 1 << 40, Text: strings.Repeat("x", 128), Ratio: 0.5}
+
+// BenchmarkUnary is to be compared with BenchmarkRaw: the limit.
+func BenchmarkUnary(b *testing.B) {
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("inflight=%d", n), func(b *testing.B) {
+			client := serveEcho(b, edict.WithCodecs(echo.MUS))
+			ctx := b.Context()
+			inFlight(b, n, func() {
+				reply, err := edict.Call(ctx, client, payload)
+				if err != nil || reply != echo.Message(payload) {
+					b.Error(reply, err)
+				}
+			})
+		})
+	}
+}
+
+func serveEcho(t testing.TB, options ...edict.Option) *edict.Client[*echo.Receiver] {
+	var dialOptions []edict.DialOption
+	var serverOptions []edict.ServerOption
+	for _, o := range options {
+		dialOptions = append(dialOptions, o)
+		serverOptions = append(serverOptions, o)
+	}
+	server := edict.NewServer(&echo.Receiver{}, echo.Commands, serverOptions...)
+	listener, err := server.Listen("tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(listener)
+	client, err := edict.Dial(t.Context(), "tcp://"+listener.Addr().String(), echo.Commands, dialOptions...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		client.Close()
+		server.Close()
+	})
+	return client
+}
+
+func BenchmarkRaw(b *testing.B) {
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("inflight=%d", n), func(b *testing.B) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			server := raw.Serve(listener, 0)
+			defer server.Close()
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			client := raw.Dial(conn)
+			defer client.Close()
+			body := make([]byte, 148)
+			inFlight(b, n, func() {
+				var space [256]byte
+				if reply, err := client.Call(space[:0], body); err != nil || len(reply) != len(body) {
+					b.Error(reply, err)
+				}
+			})
+		})
+	}
+}

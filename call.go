@@ -1,0 +1,262 @@
+package edict
+
+import (
+	"context"
+	"io"
+	"iter"
+	"sync"
+
+	"github.com/edict-go/edict/core"
+)
+
+// Sender starts commands for receivers of type T: a *Client[T], or a fake (see Reply).
+type Sender[T any] = core.Sender[T]
+
+// Request is a command on its way to a Sender. See [core.Request].
+type Request[T any] = core.Request[T]
+
+// Exchange is a call as a Sender started it. See [core.Exchange].
+type Exchange = core.Exchange
+
+// CallOption changes one call.
+type CallOption interface{ applyToCall(*callSettings) }
+
+type callSettings struct {
+	metadata Metadata
+	response *Metadata
+}
+
+type callOption func(*callSettings)
+
+func (o callOption) applyToCall(s *callSettings) { o(s) }
+
+// WithMetadata sends metadata with the command. It must not be changed until the call has returned.
+func WithMetadata(metadata Metadata) CallOption {
+	return callOption(func(s *callSettings) { s.metadata = metadata })
+}
+
+// WithResponseMetadata stores in target, when the call has ended, what the server sent beside the
+// result or error.
+func WithResponseMetadata(target *Metadata) CallOption {
+	return callOption(func(s *callSettings) { s.response = target })
+}
+
+func settle(options []CallOption) callSettings {
+	var s callSettings
+	for _, option := range options {
+		option.applyToCall(&s)
+	}
+	return s
+}
+
+// Call executes a command and returns its result. It waits until the command has ended, ctx ends or
+// the connection does. An error has an *Error in its chain, which says in its Outcome whether the
+// command ran.
+func Call[T, R any](ctx context.Context, sender Sender[T], command Command[T, R], options ...CallOption) (R, error) {
+	settings := settle(options)
+	exchange, err := sender.Start(ctx, Request[T]{Command: command, Metadata: settings.metadata})
+	if err != nil {
+		var none R
+		return none, err
+	}
+	result, err := receive[R](exchange)
+	if settings.response != nil {
+		*settings.response = exchange.Metadata()
+	}
+	exchange.Close()
+	if err == io.EOF {
+		err = noResult()
+	}
+	return result, err
+}
+
+func receive[R any](exchange Exchange) (R, error) {
+	message, err := exchange.Receive()
+	if err != nil {
+		var none R
+		return none, err
+	}
+	return core.Decode[R](message)
+}
+
+func noResult() error {
+	return &Error{Code: Internal, Outcome: Executed, Message: "the command ended without a result"}
+}
+
+// Stream executes a command and returns its results as they come. The command starts when the range
+// over them does, and once more with each further range. An error comes once, last, with a zero
+// result. Leaving the loop cancels the command.
+//
+// Results that are not taken hold up the command's Sink.Send on the server, and nothing else.
+func Stream[T, R any](ctx context.Context, sender Sender[T], command StreamCommand[T, R], options ...CallOption) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		invocation, err := StartStream(ctx, sender, command, options...)
+		if err != nil {
+			var none R
+			yield(none, err)
+			return
+		}
+		for result, err := range invocation.Results() {
+			if !yield(result, err) {
+				return
+			}
+		}
+	}
+}
+
+// Start sends a command and returns without waiting for its result, which Receive returns. It waits
+// for a place if as many commands are in flight as the server allows.
+func Start[T, R any](ctx context.Context, sender Sender[T], command Command[T, R], options ...CallOption) (*Invocation[R], error) {
+	return start[T, R](ctx, sender, command, false, options)
+}
+
+// StartStream is Start for a command with any number of results.
+func StartStream[T, R any](ctx context.Context, sender Sender[T], command StreamCommand[T, R], options ...CallOption) (*Invocation[R], error) {
+	return start[T, R](ctx, sender, command, true, options)
+}
+
+func start[T, R any](ctx context.Context, sender Sender[T], command any, stream bool, options []CallOption) (*Invocation[R], error) {
+	settings := settle(options)
+	exchange, err := sender.Start(ctx, Request[T]{Command: command, Stream: stream, Metadata: settings.metadata})
+	if err != nil {
+		return nil, err
+	}
+	i := &Invocation[R]{exchange: exchange, stream: stream, response: settings.response}
+	if ctx.Done() != nil {
+		// A caller that is not in Receive must hear of the end too, and the server through it.
+		i.stop = context.AfterFunc(ctx, func() { i.cancel(context.Cause(ctx)) })
+	}
+	return i, nil
+}
+
+// Invocation is a command in flight, started with Start or StartStream. It belongs to one goroutine
+// at a time, except for Cancel. It needs no closing once Receive has returned an error (for one
+// result: has returned), or after Cancel; one that is dropped before keeps its resources until the
+// command or its context ends.
+type Invocation[R any] struct {
+	stream   bool
+	response *Metadata
+	stop     func() bool // of the AfterFunc on the context; nil without one
+	ended    error       // what Receive returns from now on
+
+	mu       sync.Mutex // guards the following; Cancel may come while the receiver closes
+	exchange Exchange
+	closed   bool
+	metadata Metadata
+}
+
+// Receive waits for the next result. After the last one it returns io.EOF; if the command failed it
+// returns the error, now and later.
+func (i *Invocation[R]) Receive() (R, error) {
+	if i.ended != nil {
+		var none R
+		return none, i.ended
+	}
+	result, err := receive[R](i.exchange)
+	switch {
+	case err == io.EOF && !i.stream:
+		err = noResult()
+		i.close(err)
+	case err != nil:
+		i.close(err)
+	case !i.stream:
+		i.close(io.EOF)
+	}
+	return result, err
+}
+
+// Results returns the results that are still to come; an error comes once and last. Leaving the
+// loop cancels the command.
+func (i *Invocation[R]) Results() iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		defer func() { i.close(canceledByCaller()) }() // if it is not closed already
+		for {
+			result, err := i.Receive()
+			if err == io.EOF {
+				return
+			}
+			if !yield(result, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func canceledByCaller() error {
+	return &Error{Code: Canceled, Message: "the caller takes no more results", Cause: context.Canceled}
+}
+
+// Cancel tells the server that the results are not wanted. Receive then returns an error that
+// matches context.Canceled, unless the command has ended before. Any goroutine may call it, at any
+// time.
+func (i *Invocation[R]) Cancel() { i.cancel(context.Canceled) }
+
+func (i *Invocation[R]) cancel(cause error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.closed {
+		i.exchange.Cancel(cause)
+	}
+}
+
+// Metadata returns what the server sent beside the results. It is complete when the command has
+// ended, as seen by Receive.
+func (i *Invocation[R]) Metadata() Metadata {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.metadata
+}
+
+// close releases the exchange, which cancels the command if it goes on. ended is what later Receives
+// return.
+func (i *Invocation[R]) close(ended error) {
+	if i.stop != nil {
+		i.stop()
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return
+	}
+	i.closed = true
+	i.ended = ended
+	i.metadata = i.exchange.Metadata()
+	if i.response != nil {
+		*i.response = i.metadata
+	}
+	i.exchange.Close()
+}
+
+// Reply returns an Exchange with these results, for fakes of a Sender in tests.
+func Reply[R any](results ...R) Exchange {
+	reply := &reply{}
+	for _, result := range results {
+		reply.results = append(reply.results, result)
+	}
+	return reply
+}
+
+// ReplyError returns an Exchange that fails, for fakes of a Sender in tests.
+func ReplyError(err error) Exchange { return &reply{err: err} }
+
+// reply is an Exchange without a wire.
+type reply struct {
+	results []any
+	err     error
+}
+
+func (r *reply) Receive() (core.Message, error) {
+	if len(r.results) > 0 {
+		result := r.results[0]
+		r.results = r.results[1:]
+		return core.Message{Value: result}, nil
+	}
+	if r.err != nil {
+		return core.Message{}, r.err
+	}
+	return core.Message{}, io.EOF
+}
+
+func (r *reply) Cancel(error)       {}
+func (r *reply) Metadata() Metadata { return nil }
+func (r *reply) Close()             {}

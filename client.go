@@ -1,0 +1,279 @@
+package edict
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"reflect"
+	"slices"
+
+	"github.com/edict-go/edict/codec"
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/delegate"
+	"github.com/edict-go/edict/transport"
+)
+
+// Client sends commands for receivers of type T over one connection. It is a Sender: use Call,
+// Stream and Start with it. Safe for concurrent use.
+type Client[T any] struct {
+	engine   *core.Client
+	registry *Registry[T]
+	commands []clientCommand // by the registry's index, which is also the number on the wire
+	peer     Peer
+	start    ClientNext // the interceptors around send; nil without any
+}
+
+// clientCommand is a command bound to the connection's codec.
+type clientCommand struct {
+	name     string
+	stream   bool
+	encoder  core.CommandEncoder
+	coder    any         // of the results
+	unusable *core.Error // why it can't be used on this connection
+}
+
+// ClientInterceptor surrounds the start of every call, unary and stream alike. It may change the
+// context and the call's metadata, refuse by returning an error without calling next, call next
+// again, and wrap the Exchange to see results or the end (see ObserveEnd).
+type ClientInterceptor func(ctx context.Context, call *ClientCall, next ClientNext) (Exchange, error)
+
+// ClientNext starts the call: the next interceptor, or the connection.
+type ClientNext func(ctx context.Context, call *ClientCall) (Exchange, error)
+
+// ClientCall is a call as a ClientInterceptor sees it.
+type ClientCall struct {
+	Name     string // the command's name
+	Command  any    // the command itself
+	Stream   bool   // whether it has any number of results
+	Metadata Metadata
+}
+
+// Dial connects to a server at a tcp://, tls:// or unix:// address and performs the handshake. It
+// gives up when ctx ends, or when the server has not answered within the handshake's timeout.
+//
+// Errors tell what doesn't fit: no common codec, a command with another shape, a server that is
+// full. They are *Error, with the outcome NotSent.
+func Dial[T any](ctx context.Context, address string, commands *Registry[T], options ...DialOption) (*Client[T], error) {
+	settings := dialSettings{shared: defaultShared()}
+	for _, option := range options {
+		option.applyToDial(&settings)
+	}
+	for _, c := range settings.codecs {
+		if err := commands.Check(c); err != nil {
+			return nil, &Error{Code: FailedPrecondition, Outcome: NotSent, Message: err.Error(), Cause: err}
+		}
+	}
+	conn, err := connect(ctx, address, &settings)
+	if err != nil {
+		code := Unavailable
+		if ctx.Err() != nil {
+			code = CodeOf(ctx.Err())
+		}
+		return nil, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err}
+	}
+	carrier := transport.NewConn(conn, transport.Config{WriteTimeout: settings.config.WriteTimeout})
+	agreement, err := delegate.Connect(ctx, carrier, settings.handshake(definitions(commands)))
+	if err != nil {
+		endHandshake(ctx, carrier, err)
+		return nil, err
+	}
+	return newClient(carrier, agreement, commands, &settings), nil
+}
+
+func connect(ctx context.Context, address string, settings *dialSettings) (net.Conn, error) {
+	if settings.dial != nil {
+		return settings.dial(ctx)
+	}
+	return transport.Dial(ctx, address, settings.tls)
+}
+
+// endHandshake closes a connection whose handshake failed, after what is queued for the server.
+func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
+	_ = carrier.Flush(ctx) // for the server's log, as far as it goes
+	carrier.Close(err)
+	carrier.Wait()
+}
+
+// handshake returns the delegate's settings.
+func (s *dialSettings) handshake(commands []delegate.Command) delegate.Config {
+	return delegate.Config{
+		Name: s.config.Name, Codecs: codecNames(s.codecs), Commands: commands,
+		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: s.config.Window,
+		HandshakeBytes: s.config.HandshakeBytes, HandshakeTimeout: s.config.HandshakeTimeout,
+		AllowDifferences: s.config.AllowShapeDifferences,
+		NamesFields: func(name string) bool {
+			c, ok := codecNamed(s.codecs, name)
+			return ok && c.NamesFields()
+		},
+	}
+}
+
+func codecNames(codecs []codec.Codec) []string {
+	var names []string
+	for _, c := range codecs {
+		names = append(names, c.Name())
+	}
+	return names
+}
+
+func codecNamed(codecs []codec.Codec, name string) (codec.Codec, bool) {
+	i := slices.IndexFunc(codecs, func(c codec.Codec) bool { return c.Name() == name })
+	if i < 0 {
+		return nil, false
+	}
+	return codecs[i], true
+}
+
+func definitions[T any](registry *Registry[T]) []delegate.Command {
+	commands := make([]delegate.Command, registry.Len())
+	for i := range commands {
+		commands[i] = delegate.Command{Name: registry.At(i).Name(), Shape: registry.At(i).Shape()}
+	}
+	return commands
+}
+
+func newClient[T any](carrier *transport.Conn, agreement delegate.Agreement, registry *Registry[T], settings *dialSettings) *Client[T] {
+	chosen, _ := codecNamed(settings.codecs, agreement.Codec) // Connect has seen that it was offered
+	c := &Client[T]{registry: registry, peer: peerOf(carrier.NetConn(), agreement)}
+	for i := range registry.Len() {
+		definition := registry.At(i)
+		command := clientCommand{name: definition.Name(), stream: definition.Stream(), unusable: agreement.Unusable[i]}
+		command.encoder, command.coder = definition.Encoder(chosen)
+		c.commands = append(c.commands, command)
+		if command.unusable != nil {
+			settings.log().Warn("edict: command can't be used on this connection", "command", command.name, "reason", command.unusable.Message)
+		}
+	}
+	c.engine = core.NewClient(carrier, core.ClientConfig{MaxInFlight: agreement.MaxInFlight, Window: agreement.Window})
+	for _, interceptor := range slices.Backward(settings.interceptors) {
+		next := c.start
+		if next == nil {
+			next = c.send
+		}
+		c.start = func(ctx context.Context, call *ClientCall) (Exchange, error) { return interceptor(ctx, call, next) }
+	}
+	return c
+}
+
+func (s *shared) log() *slog.Logger {
+	if s.logger == nil {
+		return slog.Default()
+	}
+	return s.logger
+}
+
+func peerOf(conn net.Conn, agreement delegate.Agreement) Peer {
+	peer := Peer{Address: conn.RemoteAddr(), Name: agreement.PeerName, Codec: agreement.Codec}
+	if secure, ok := conn.(*tls.Conn); ok {
+		state := secure.ConnectionState()
+		peer.TLS = &state
+	}
+	return peer
+}
+
+// Start implements Sender.
+func (c *Client[T]) Start(ctx context.Context, request Request[T]) (Exchange, error) {
+	index, ok := c.registry.Index(request.Command)
+	if !ok {
+		return nil, notRegistered(request.Command)
+	}
+	if c.start != nil {
+		return c.start(ctx, &ClientCall{
+			Name: c.commands[index].name, Command: request.Command, Stream: request.Stream, Metadata: request.Metadata.Clone(),
+		})
+	}
+	return c.transmit(ctx, index, request.Command, request.Stream, request.Metadata)
+}
+
+// send is what the innermost interceptor calls.
+func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error) {
+	index, ok := c.registry.Index(call.Command)
+	if !ok {
+		return nil, notRegistered(call.Command)
+	}
+	return c.transmit(ctx, index, call.Command, call.Stream, call.Metadata)
+}
+
+func (c *Client[T]) transmit(ctx context.Context, index int, value any, stream bool, metadata Metadata) (Exchange, error) {
+	command := &c.commands[index]
+	if command.unusable != nil {
+		err := *command.unusable
+		err.Command = command.name
+		return nil, &err
+	}
+	if command.stream != stream {
+		return nil, &Error{
+			Code: Internal, Outcome: NotSent, Command: command.name,
+			Message: "the command is registered with another number of results than it was started with",
+		}
+	}
+	return c.engine.Start(ctx, core.Outgoing{
+		Name: command.name, Number: uint16(index), Command: value, Encoder: command.encoder,
+		Stream: stream, Metadata: metadata, Coder: command.coder,
+	})
+}
+
+func notRegistered(command any) error {
+	t := reflect.TypeOf(command)
+	name := fmt.Sprint(t)
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t != nil {
+		name = t.Name()
+	}
+	return &Error{
+		Code: Unimplemented, Outcome: NotSent, Command: name,
+		Message: fmt.Sprintf("the client's registry has no command %T: add it to edict.Commands", command),
+	}
+}
+
+// Peer describes the server.
+func (c *Client[T]) Peer() Peer { return c.peer }
+
+// InFlight returns the number of commands that the server has not ended yet.
+func (c *Client[T]) InFlight() int { return c.engine.InFlight() }
+
+// Done is closed when the client has ended: closed, or its connection lost.
+func (c *Client[T]) Done() <-chan struct{} { return c.engine.Done() }
+
+// Err returns why the client has ended, or nil while it has not.
+func (c *Client[T]) Err() error { return c.engine.Err() }
+
+// Shutdown takes no more commands, waits until those in flight have ended, and closes the client.
+// If ctx ends first it closes at once and returns ctx's error.
+func (c *Client[T]) Shutdown(ctx context.Context) error { return c.engine.Shutdown(ctx) }
+
+// Close ends the client at once: calls in flight return, each with the outcome that is known of it,
+// and match ErrClosed. It may be called again.
+func (c *Client[T]) Close() error { return c.engine.Close() }
+
+// ObserveEnd returns exchange such that observe is called once, when the call has ended: with nil
+// if it ended well, else with its error. For use in a ClientInterceptor. For a unary call that is
+// when the caller is done with the result.
+func ObserveEnd(exchange Exchange, observe func(error)) Exchange {
+	return &observedExchange{Exchange: exchange, observe: observe}
+}
+
+type observedExchange struct {
+	Exchange
+	observe func(error)
+	err     error
+}
+
+func (o *observedExchange) Receive() (core.Message, error) {
+	message, err := o.Exchange.Receive()
+	o.err = err
+	return message, err
+}
+
+func (o *observedExchange) Close() {
+	o.Exchange.Close()
+	if o.err == io.EOF {
+		o.err = nil
+	}
+	o.observe(o.err)
+}

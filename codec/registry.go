@@ -1,0 +1,159 @@
+package codec
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/edict-go/edict/core"
+)
+
+// Registry is the set of commands that one kind of receiver, T, executes. It is immutable and safe
+// for concurrent use; client and server share it, or have one each.
+type Registry[T any] struct {
+	definitions []Definition[T]
+	byType      map[reflect.Type]int
+}
+
+// Commands makes a Registry. Two definitions with the same name or the same type are a mistake in
+// the program, so it panics, saying which.
+func Commands[T any](definitions ...Definition[T]) *Registry[T] {
+	r := &Registry[T]{definitions: definitions, byType: map[reflect.Type]int{}}
+	byName := map[string]reflect.Type{}
+	for i, d := range definitions {
+		if d.name == "" {
+			panic("edict: a command has no name: use Unary, ServerStream and Named to define it")
+		}
+		if other, ok := byName[d.name]; ok {
+			panic(fmt.Sprintf("edict: the commands %v and %v are both named %q: give one another name with Named", other, d.command, d.name))
+		}
+		if _, ok := r.byType[d.command]; ok {
+			panic(fmt.Sprintf("edict: the command %v is defined twice", d.command))
+		}
+		byName[d.name] = d.command
+		r.byType[d.command] = i
+	}
+	// A caller may pass &Add{} where Add is registered: the methods of a value are the pointer's too.
+	for i, d := range definitions {
+		if d.command.Kind() != reflect.Pointer {
+			if pointer := reflect.PointerTo(d.command); !has(r.byType, pointer) {
+				r.byType[pointer] = i
+			}
+		}
+	}
+	return r
+}
+
+func has[K comparable, V any](m map[K]V, key K) bool {
+	_, ok := m[key]
+	return ok
+}
+
+// Len returns the number of commands.
+func (r *Registry[T]) Len() int { return len(r.definitions) }
+
+// At returns the i-th command. The order is that of the registration and means nothing elsewhere.
+func (r *Registry[T]) At(i int) Definition[T] { return r.definitions[i] }
+
+// Index returns the index of the command that value is.
+func (r *Registry[T]) Index(value any) (int, bool) {
+	i, ok := r.byType[reflect.TypeOf(value)]
+	return i, ok
+}
+
+// Check reports whether codec can encode and decode all commands and results.
+func (r *Registry[T]) Check(codec Codec) error {
+	for _, d := range r.definitions {
+		for _, t := range []reflect.Type{d.command, d.result} {
+			if err := codec.Check(t); err != nil {
+				return fmt.Errorf("command %s with codec %s: %w", d.name, codec.Name(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// Definition is one command of a Registry: Unary or ServerStream make it.
+type Definition[T any] struct {
+	name            string
+	command, result reflect.Type
+	stream          bool
+	encoder         func(Codec) (encoder core.CommandEncoder, resultCoder any)
+	executor        func(Codec, T) core.Executor
+}
+
+// Unary defines the command C, which has one result, under the name of its type.
+func Unary[C core.Command[T, R], T, R any]() Definition[T] {
+	d := define[C, T, R]()
+	d.executor = func(codec Codec, receiver T) core.Executor {
+		return &unary[C, T, R]{receiver, CoderFor[C](codec), CoderFor[R](codec)}
+	}
+	return d
+}
+
+// ServerStream defines the command C, which has any number of results, under the name of its type.
+func ServerStream[C core.StreamCommand[T, R], T, R any]() Definition[T] {
+	d := define[C, T, R]()
+	d.stream = true
+	d.executor = func(codec Codec, receiver T) core.Executor {
+		return &serverStream[C, T, R]{receiver, CoderFor[C](codec), CoderFor[R](codec)}
+	}
+	return d
+}
+
+func define[C, T, R any]() Definition[T] {
+	d := Definition[T]{command: reflect.TypeFor[C](), result: reflect.TypeFor[R]()}
+	d.name = typeName(d.command)
+	d.encoder = func(codec Codec) (core.CommandEncoder, any) {
+		return encoder[C]{CoderFor[C](codec)}, CoderFor[R](codec)
+	}
+	return d
+}
+
+// typeName is the name of t without its package.
+func typeName(t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Name()
+}
+
+// Named returns the definition under another name, which must stay the same for as long as there
+// are clients that use it.
+func (d Definition[T]) Named(name string) Definition[T] {
+	d.name = name
+	return d
+}
+
+// Name returns the command's name.
+func (d Definition[T]) Name() string { return d.name }
+
+// Stream reports whether the command has any number of results.
+func (d Definition[T]) Stream() bool { return d.stream }
+
+// Shape returns the command's shape.
+func (d Definition[T]) Shape() Shape { return shapeOf(d.command, d.result, d.stream) }
+
+// Encoder returns what encodes the command in codec, and the coder of its results.
+func (d Definition[T]) Encoder(codec Codec) (encoder core.CommandEncoder, resultCoder any) {
+	return d.encoder(codec)
+}
+
+// Executor returns what runs the command against receiver.
+func (d Definition[T]) Executor(codec Codec, receiver T) core.Executor {
+	return d.executor(codec, receiver)
+}
+
+// encoder encodes commands of type C that come as any.
+type encoder[C any] struct{ coder Coder[C] }
+
+func (e encoder[C]) AppendCommand(dst []byte, command any) ([]byte, error) {
+	switch command := command.(type) {
+	case C:
+		return e.coder.Append(dst, command)
+	case *C: // see Commands
+		if command != nil {
+			return e.coder.Append(dst, *command)
+		}
+	}
+	return dst, fmt.Errorf("the command is %T, %v is wanted", command, reflect.TypeFor[C]())
+}

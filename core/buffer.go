@@ -1,0 +1,52 @@
+package core
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// LargeBody is the size from which a body is handed on in a Buffer of its own instead of being
+// copied (DESIGN.md section 5: below it the copy costs less than the bookkeeping).
+const LargeBody = 32 << 10
+
+// Buffer is a pooled byte slice with one owner at a time.
+type Buffer struct{ Bytes []byte }
+
+// Buffers are pooled by capacity, in powers of two from 1<<minClass to 1<<maxClass. The slack is for
+// headers, so that a body of a round size fits with them.
+const (
+	minClass = 10 // 1 KiB
+	maxClass = 22 // 4 MiB
+	slack    = 64
+)
+
+var bufferPools [maxClass - minClass + 1]sync.Pool
+
+// GetBuffer returns an empty Buffer with a capacity of at least size.
+func GetBuffer(size int) *Buffer {
+	class := bits.Len(uint(max(size-slack, 1)-1)) - minClass
+	class = max(class, 0)
+	if class >= len(bufferPools) {
+		return &Buffer{Bytes: make([]byte, 0, size)}
+	}
+	if buffer, ok := bufferPools[class].Get().(*Buffer); ok {
+		return buffer
+	}
+	return &Buffer{Bytes: make([]byte, 0, 1<<(class+minClass)+slack)}
+}
+
+// Release gives the buffer back; the caller must not use it or its bytes afterwards. Release of a
+// nil Buffer does nothing.
+func (b *Buffer) Release() {
+	if b == nil {
+		return
+	}
+	// The class whose requests this capacity can serve: the largest that is not above it. The bytes
+	// may have been grown by append, so the capacity is not one that GetBuffer made.
+	class := bits.Len(uint(max(cap(b.Bytes)-slack, 1))) - 1 - minClass
+	if class < 0 || class >= len(bufferPools) {
+		return
+	}
+	b.Bytes = b.Bytes[:0]
+	bufferPools[class].Put(b)
+}

@@ -1,0 +1,434 @@
+package core
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// call is one command in flight on a Client; it is the Exchange that Start returns.
+//
+// It is in a slot of the client from Start until the server ends it, and with its caller from Start
+// until Close. Whoever is last leaves it to the garbage collector, except that a caller who has seen
+// the server's end gives it back to the client's pool: no one else knows of it then.
+type call struct {
+	client *Client
+	ready  chan struct{} // capacity 1: something has changed
+
+	// Set by Start, constant until the call is recycled.
+	ctx      context.Context
+	name     string
+	coder    any
+	stream   bool
+	sequence Sequence
+	position Position // of the COMMAND frame; the reader must not look at it
+
+	// Owned by the caller's goroutine.
+	scratch  *Buffer  // to encode the command in
+	current  received // the last message
+	consumed int      // bytes taken and not yet credited
+	failed   *Error   // the error that has ended the call, for later Receives
+
+	mu        sync.Mutex // guards the following
+	queue     []received
+	head      int    // queue[:head] has been taken
+	reply     []byte // the body of the first result lies here, if it is small
+	replyUsed bool   // reply is in the queue or with the caller
+	window    int    // bytes that the server may still send
+	ended     bool   // the server has ended the call
+	failure   *Error // with what; nil is well
+	metadata  []byte // encoded
+	abandoned bool   // the caller takes no more
+	canceled  error  // the cause given to Cancel
+}
+
+// received is a result that the caller has not taken yet.
+type received struct {
+	body   []byte
+	buffer *Buffer // nil if body is in reply
+}
+
+// maxKeptBuffer bounds what a recycled call keeps for its next use.
+const maxKeptBuffer = 8 << 10
+
+// newCall returns a call that is in no slot yet.
+func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
+	pooled, ok := c.calls.Get().(*call)
+	if !ok {
+		pooled = &call{client: c, ready: make(chan struct{}, 1)}
+	}
+	pooled.ctx, pooled.name, pooled.coder, pooled.stream = ctx, out.Name, out.Coder, out.Stream
+	pooled.window = c.config.Window
+	return pooled
+}
+
+// recycle gives back a call that is in no slot and that no one else knows of.
+func (c *Client) recycle(done *call) {
+	select {
+	case <-done.ready:
+	default:
+	}
+	if cap(done.reply) > maxKeptBuffer {
+		done.reply = nil
+	}
+	if done.scratch != nil && cap(done.scratch.Bytes) > maxKeptBuffer {
+		done.scratch.Release()
+		done.scratch = nil
+	}
+	*done = call{
+		client: c, ready: done.ready,
+		scratch: done.scratch, reply: done.reply[:0], queue: done.queue[:0],
+	}
+	c.calls.Put(done)
+}
+
+// encode encodes the command outside of every lock: it is user code that may be slow or panic.
+func (c *call) encode(out *Outgoing) *Error {
+	if c.scratch == nil {
+		c.scratch = GetBuffer(0)
+	}
+	encoded, err := out.Encoder.AppendCommand(c.scratch.Bytes[:0], out.Command)
+	c.scratch.Bytes = encoded
+	if err != nil {
+		return &Error{Code: InvalidArgument, Outcome: NotSent, Message: "can't encode the command: " + err.Error(), Cause: err}
+	}
+	return nil
+}
+
+// send queues the COMMAND frame.
+func (c *call) send(out *Outgoing) *Error {
+	frame := Frame{Kind: KindCommand, Command: out.Number, Sequence: c.sequence, Body: c.scratch.Bytes}
+	if out.Stream {
+		frame.Flags |= FlagStream
+	}
+	if left, ok := remaining(c.ctx); ok {
+		frame.Flags |= FlagTimeout
+		frame.Timeout = left
+	}
+	if len(out.Metadata) > 0 {
+		encoded, err := AppendMetadata(nil, out.Metadata)
+		if err != nil {
+			e := AsError(err)
+			e.Outcome = NotSent
+			return e
+		}
+		frame.Flags |= FlagMetadata
+		frame.Metadata = encoded
+	}
+	if len(frame.Body) >= LargeBody {
+		frame.Buffer, c.scratch = c.scratch, nil
+	}
+	position, err := c.client.transport.Send(c.ctx, frame)
+	if err != nil {
+		frame.Buffer.Release()
+		return c.sendError(err)
+	}
+	c.position = position
+	return nil
+}
+
+// sendError describes why nothing was sent.
+func (c *call) sendError(err error) *Error {
+	if c.ctx.Err() != nil && errors.Is(err, context.Cause(c.ctx)) {
+		return contextError(c.ctx, NotSent)
+	}
+	if e, ok := errors.AsType[*Error](err); ok { // a limit of the transport
+		copied := *e
+		copied.Outcome = NotSent
+		return &copied
+	}
+	e := connectionError(err, c.client.goAway.Load())
+	e.Outcome = NotSent
+	return e
+}
+
+// deliver takes a frame from the reader. An error is a violation of the protocol.
+func (c *call) deliver(frame Frame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.abandoned {
+		frame.Buffer.Release()
+		return nil
+	}
+	if frame.Kind == KindResult && c.failure == nil {
+		if err := c.enqueueLocked(&frame); err != nil {
+			return err
+		}
+	}
+	if frame.Kind == KindError && c.failure == nil {
+		c.failure = DecodeError(frame.Body)
+	}
+	if frame.Kind != KindResult || frame.Flags&FlagLast != 0 {
+		c.ended = true
+		if len(frame.Metadata) > 0 {
+			c.metadata = append([]byte(nil), frame.Metadata...)
+		}
+		if frame.Kind != KindResult {
+			frame.Buffer.Release()
+		}
+	}
+	c.wake()
+	return nil
+}
+
+// enqueueLocked keeps a result until the caller takes it.
+func (c *call) enqueueLocked(frame *Frame) error {
+	if frame.Oversize { // later results are dropped: there must be no gap
+		c.failure = &Error{Code: ResourceExhausted, Outcome: Executed, Message: "the result is larger than this client accepts (MaxFrame)"}
+		return nil
+	}
+	if c.stream {
+		// The server may overdraw its credit with one result, as large as a frame may be.
+		if c.window <= 0 {
+			frame.Buffer.Release()
+			return fmt.Errorf("protocol error: call %v got results beyond its window", c.sequence)
+		}
+		c.window -= len(frame.Body) + ResultOverhead
+	}
+	switch {
+	case frame.Buffer != nil:
+		c.queue = append(c.queue, received{frame.Body, frame.Buffer})
+	case !c.replyUsed:
+		c.reply = append(c.reply[:0], frame.Body...)
+		c.replyUsed = true
+		c.queue = append(c.queue, received{c.reply, nil})
+	default:
+		buffer := GetBuffer(len(frame.Body))
+		buffer.Bytes = append(buffer.Bytes, frame.Body...)
+		c.queue = append(c.queue, received{buffer.Bytes, buffer})
+	}
+	return nil
+}
+
+// wake makes a waiting Receive look again. Any goroutine may call it.
+func (c *call) wake() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Receive implements Exchange.
+func (c *call) Receive() (Message, error) {
+	c.releaseCurrent()
+	if c.failed != nil {
+		return Message{}, c.failed
+	}
+	if c.stream && c.ctx.Err() != nil {
+		return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
+	}
+	for {
+		if message, state := c.poll(); state != waiting {
+			if state == taken {
+				c.credit(len(message.Body))
+				return message, nil
+			}
+			return Message{}, c.finish()
+		}
+		if err := c.interrupted(); err != nil {
+			return Message{}, c.abandon(err)
+		}
+		select {
+		case <-c.ready:
+		case <-c.ctx.Done():
+			// The one result, if it is there already, is worth more than the news that time is up.
+			if !c.stream && c.arrived() {
+				continue
+			}
+			return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
+		}
+	}
+}
+
+// callState is what poll finds.
+type callState int
+
+const (
+	waiting callState = iota // nothing yet
+	taken                    // a result
+	over                     // no more results
+)
+
+// poll takes the next result, if there is one.
+func (c *call) poll() (Message, callState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head < len(c.queue) {
+		c.current = c.queue[c.head]
+		c.queue[c.head] = received{}
+		message := Message{Body: c.current.body, Coder: c.coder}
+		if c.head++; c.head == len(c.queue) {
+			c.queue, c.head = c.queue[:0], 0
+		}
+		return message, taken
+	}
+	if c.ended {
+		return Message{}, over
+	}
+	return Message{}, waiting
+}
+
+// arrived reports whether poll would find something.
+func (c *call) arrived() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended || c.head < len(c.queue)
+}
+
+// finish returns what a Receive after the last result returns.
+func (c *call) finish() error {
+	if c.failure == nil {
+		return io.EOF
+	}
+	c.failed = named(c.failure, c.name)
+	return c.failed
+}
+
+// interrupted looks for reasons to end the call from this side: Cancel, GOAWAY, the connection's
+// end. It returns nil if there is none.
+func (c *call) interrupted() *Error {
+	c.mu.Lock()
+	cause := c.canceled
+	c.mu.Unlock()
+	if cause != nil {
+		if c.ctx.Err() != nil {
+			return contextError(c.ctx, OutcomeUnknown)
+		}
+		return &Error{Code: CodeOf(cause), Message: cause.Error(), Cause: cause}
+	}
+	client := c.client
+	away := client.goAway.Load()
+	if away != nil && c.position >= away.position {
+		refused := *away.cause
+		refused.Outcome, refused.Remote = Refused, true
+		return &refused
+	}
+	client.mu.Lock()
+	ended := client.err != nil
+	client.mu.Unlock()
+	if !ended {
+		return nil
+	}
+	if c.position >= client.transport.Attempted() {
+		return client.ended(NotSent)
+	}
+	return client.ended(OutcomeUnknown)
+}
+
+// abandon ends the call from this side: the command is withdrawn or cancelled, and later Receives
+// return the same error.
+func (c *call) abandon(err *Error) error {
+	c.mu.Lock()
+	ended := c.ended
+	c.abandoned = true
+	c.dropLocked()
+	if ended { // then it is known what became of the command
+		err.Outcome = Executed
+		if c.failure != nil {
+			err.Outcome = c.failure.Outcome
+		}
+	}
+	c.mu.Unlock()
+	c.failed = named(err, c.name)
+	if ended || err.Outcome == NotSent || err.Outcome == Refused {
+		return err
+	}
+	if c.client.transport.Withdraw(c.position) {
+		err.Outcome = NotSent
+		c.client.vacate(c)
+		return err
+	}
+	// An error means that the connection has ended, and the command's context with it.
+	_ = c.client.transport.Post(Frame{Kind: KindCancel, Sequence: c.sequence})
+	return err
+}
+
+// dropLocked releases the results that no one will take.
+func (c *call) dropLocked() {
+	for _, r := range c.queue[c.head:] {
+		r.buffer.Release()
+	}
+	c.queue, c.head = c.queue[:0], 0
+}
+
+// credit tells the server that there is room again, in steps of half a window.
+func (c *call) credit(size int) {
+	if !c.stream {
+		return
+	}
+	c.consumed += size + ResultOverhead
+	if c.consumed < c.client.config.Window/2 {
+		return
+	}
+	c.mu.Lock()
+	c.window += c.consumed
+	ended := c.ended
+	c.mu.Unlock()
+	if !ended {
+		var body [4]byte
+		binary.LittleEndian.PutUint32(body[:], uint32(c.consumed))
+		// An error means that the connection has ended, which the next Receive reports.
+		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: body[:]})
+	}
+	c.consumed = 0
+}
+
+// releaseCurrent gives back what the last message lies in.
+func (c *call) releaseCurrent() {
+	switch {
+	case c.current.buffer != nil:
+		c.current.buffer.Release()
+	case c.current.body != nil:
+		c.mu.Lock()
+		c.replyUsed = false
+		c.mu.Unlock()
+	}
+	c.current = received{}
+}
+
+// Cancel implements Exchange.
+func (c *call) Cancel(cause error) {
+	if cause == nil {
+		cause = context.Canceled
+	}
+	c.mu.Lock()
+	if c.canceled == nil {
+		c.canceled = cause
+	}
+	tell := !c.ended && !c.abandoned
+	c.mu.Unlock()
+	if tell {
+		// Withdrawing is for the caller's own goroutine, which Receive or Close bring here.
+		_ = c.client.transport.Post(Frame{Kind: KindCancel, Sequence: c.sequence})
+	}
+	c.wake()
+}
+
+// Metadata implements Exchange.
+func (c *call) Metadata() Metadata {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	metadata, err := DecodeMetadata(c.metadata)
+	if err != nil {
+		return nil
+	}
+	return metadata
+}
+
+// Close implements Exchange.
+func (c *call) Close() {
+	c.releaseCurrent()
+	c.mu.Lock()
+	ended, abandoned := c.ended, c.abandoned
+	c.dropLocked()
+	c.mu.Unlock()
+	switch {
+	case ended && !abandoned:
+		c.client.recycle(c)
+	case !abandoned:
+		_ = c.abandon(&Error{Code: Canceled, Message: "the caller takes no more results"})
+	}
+}

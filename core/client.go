@@ -1,0 +1,437 @@
+package core
+
+import (
+	"container/list"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ClientConfig has the limits of a Client, as the handshake has settled them.
+type ClientConfig struct {
+	// MaxInFlight is how many calls may be in flight; Start waits for a place beyond. 0 is 16,384.
+	MaxInFlight int
+	// Window is how many bytes of results a stream may have under way before the caller takes some
+	// (each result costs ResultOverhead on top). It must be what the server was told. 0 is 256 KiB.
+	Window int
+}
+
+const (
+	// DefaultMaxInFlight is how many commands a connection may have in flight if nothing is set.
+	DefaultMaxInFlight = 16_384
+	// DefaultWindow is the flow-control window of a stream of results if nothing is set, in bytes.
+	DefaultWindow = 256 << 10
+	// ResultOverhead is what a result costs in the window beside its body, so that a stream of
+	// empty results is bounded too.
+	ResultOverhead = 64
+)
+
+// Client is the client's side of one connection: it keeps track of the calls in flight. It ends
+// with its transport; it never reconnects. Safe for concurrent use.
+type Client struct {
+	transport Transport
+	config    ClientConfig
+	calls     sync.Pool // of *call, none of them in a slot
+
+	// done is closed when the client has ended; err has the cause then.
+	done chan struct{}
+	// goAway is set once, when the server has said that it takes no more commands.
+	goAway atomic.Pointer[goAway]
+
+	mu       sync.Mutex // guards the following; held briefly
+	slots    []slot
+	free     []uint32  // slots without a call, the most recently freed last
+	waiting  list.List // of chan uint32: the Starts that wait for a slot, in order
+	active   int       // slots that have a call
+	draining bool
+	idle     chan struct{} // closed when draining and active is 0
+	err      *Error        // why the client has ended
+}
+
+// slot is a place for one call in flight.
+type slot struct {
+	call       *call // nil: free
+	generation uint64
+}
+
+// goAway is the server's announcement that it accepts no commands from a position on.
+type goAway struct {
+	position Position
+	cause    *Error
+}
+
+// CommandEncoder appends the encoding of a command of the type that it was made for.
+type CommandEncoder interface {
+	AppendCommand(dst []byte, command any) ([]byte, error)
+}
+
+// Outgoing is a command as a Client sends it.
+type Outgoing struct {
+	Name     string // for errors
+	Number   uint16 // the number that the handshake gave to the name
+	Command  any
+	Encoder  CommandEncoder
+	Stream   bool
+	Metadata Metadata
+	Coder    any // given back in each Message
+}
+
+// NewClient returns a client over transport, which it owns from now on. It starts one goroutine,
+// the reader, which ends when the transport fails or is closed; Close waits for it.
+func NewClient(transport Transport, config ClientConfig) *Client {
+	if config.MaxInFlight <= 0 {
+		config.MaxInFlight = DefaultMaxInFlight
+	}
+	config.MaxInFlight = min(config.MaxInFlight, MaxSlots)
+	if config.Window <= 0 {
+		config.Window = DefaultWindow
+	}
+	c := &Client{
+		transport: transport, config: config,
+		done: make(chan struct{}), idle: make(chan struct{}),
+	}
+	go c.read()
+	return c
+}
+
+// Start sends a command. See Sender.
+func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
+	if ctx.Err() != nil {
+		return nil, named(contextError(ctx, NotSent), out.Name)
+	}
+	call := c.newCall(ctx, &out)
+	if err := call.encode(&out); err != nil {
+		c.recycle(call)
+		return nil, named(err, out.Name)
+	}
+	if err := c.reserve(ctx, call); err != nil {
+		c.recycle(call)
+		return nil, named(err, out.Name)
+	}
+	if err := call.send(&out); err != nil {
+		c.vacate(call)
+		c.recycle(call)
+		return nil, named(err, out.Name)
+	}
+	return call, nil
+}
+
+// named completes an error with the command's name.
+func named(err *Error, name string) *Error {
+	err.Command = name
+	return err
+}
+
+// reserve gives call a slot, waiting for one if need be.
+func (c *Client) reserve(ctx context.Context, call *call) *Error {
+	c.mu.Lock()
+	if err := c.refusalLocked(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	if n := len(c.free); n > 0 {
+		index := c.free[n-1]
+		c.free = c.free[:n-1]
+		c.occupyLocked(index, call)
+		c.mu.Unlock()
+		return nil
+	}
+	if len(c.slots) < c.config.MaxInFlight {
+		c.slots = append(c.slots, slot{})
+		c.occupyLocked(uint32(len(c.slots)-1), call)
+		c.mu.Unlock()
+		return nil
+	}
+	granted := make(chan uint32, 1)
+	place := c.waiting.PushBack(granted)
+	c.mu.Unlock()
+
+	select {
+	case index := <-granted:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if err := c.refusalLocked(); err != nil {
+			c.releaseLocked(index)
+			return err
+		}
+		c.occupyLocked(index, call)
+		return nil
+	case <-c.done:
+		return c.ended(NotSent)
+	case <-ctx.Done():
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		select {
+		case index := <-granted: // granted meanwhile: pass it on
+			c.releaseLocked(index)
+		default:
+			c.waiting.Remove(place)
+		}
+		return contextError(ctx, NotSent)
+	}
+}
+
+// refusalLocked returns the error of a Start that can't be taken any more, or nil.
+func (c *Client) refusalLocked() *Error {
+	if c.err != nil {
+		return c.endedLocked(NotSent)
+	}
+	if away := c.goAway.Load(); away != nil {
+		return &Error{
+			Code: Unavailable, Outcome: NotSent, RetryAfter: away.cause.RetryAfter,
+			Message: "the server accepts no more commands: " + away.cause.Message, Cause: away.cause,
+		}
+	}
+	if c.draining {
+		return &Error{Code: Unavailable, Outcome: NotSent, Message: "the client is shutting down", Cause: ErrClosed}
+	}
+	return nil
+}
+
+func (c *Client) occupyLocked(index uint32, call *call) {
+	s := &c.slots[index]
+	s.generation++
+	s.call = call
+	call.sequence = MakeSequence(index, s.generation)
+	c.active++
+}
+
+// releaseLocked makes a slot available to the Start that has waited longest, or to later ones.
+func (c *Client) releaseLocked(index uint32) {
+	if first := c.waiting.Front(); first != nil {
+		c.waiting.Remove(first).(chan uint32) <- index
+		return
+	}
+	c.free = append(c.free, index)
+}
+
+// vacate takes call out of its slot, if it is there still.
+func (c *Client) vacate(call *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && c.slots[call.sequence.Slot()].call == call {
+		c.vacateLocked(call.sequence.Slot())
+	}
+}
+
+func (c *Client) vacateLocked(index uint32) {
+	c.slots[index].call = nil
+	c.active--
+	c.releaseLocked(index)
+	if c.active == 0 && c.draining {
+		c.signalIdleLocked()
+	}
+}
+
+func (c *Client) signalIdleLocked() {
+	select {
+	case <-c.idle:
+	default:
+		close(c.idle)
+	}
+}
+
+// lookup returns the call that a frame belongs to, or nil if that has ended. If the frame is the
+// call's last one, the slot is free afterwards.
+func (c *Client) lookup(sequence Sequence, last bool) *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	index := sequence.Slot()
+	if c.err != nil || uint64(index) >= uint64(len(c.slots)) {
+		return nil
+	}
+	s := &c.slots[index]
+	if s.call == nil || s.call.sequence != sequence {
+		return nil
+	}
+	call := s.call
+	if last {
+		c.vacateLocked(index)
+	}
+	return call
+}
+
+// read hands incoming frames to their calls; no user code runs on it.
+//
+// Started by NewClient; ends when the transport fails or is closed; Close waits for it.
+func (c *Client) read() {
+	defer close(c.done)
+	for {
+		frame, err := c.transport.Receive()
+		if err == nil {
+			err = c.handle(frame)
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
+	}
+}
+
+// handle deals with one frame. An error ends the connection.
+func (c *Client) handle(frame Frame) error {
+	switch frame.Kind {
+	case KindResult, KindEnd, KindError:
+		last := frame.Kind != KindResult || frame.Flags&FlagLast != 0
+		call := c.lookup(frame.Sequence, last)
+		if call == nil {
+			frame.Buffer.Release() // late, for a call that has ended
+		} else if err := call.deliver(frame); err != nil {
+			return err
+		}
+		if last && c.goAway.Load() != nil {
+			return c.leaveIfIdle()
+		}
+		return nil
+	}
+	defer frame.Buffer.Release()
+	switch frame.Kind {
+	case KindPing:
+		if len(frame.Body) > MaxPingBody {
+			return errors.New("protocol error: PING frame too long")
+		}
+		return c.transport.Post(Frame{Kind: KindPong, Body: frame.Body})
+	case KindPong:
+		return nil
+	case KindGoAway:
+		return c.handleGoAway(frame.Body)
+	}
+	return fmt.Errorf("protocol error: unexpected %v frame from the server", frame.Kind)
+}
+
+// handleGoAway notes that commands from a position on are refused and wakes their calls.
+func (c *Client) handleGoAway(body []byte) error {
+	if len(body) < 8 {
+		return errors.New("protocol error: GOAWAY frame too short")
+	}
+	away := &goAway{Position(binary.LittleEndian.Uint64(body)), DecodeError(body[8:])}
+	away.cause.Outcome = OutcomeUnknown
+	c.goAway.Store(away)
+	c.mu.Lock()
+	for i := range c.slots {
+		if call := c.slots[i].call; call != nil {
+			call.wake() // it looks at goAway itself: only its own goroutine knows its position
+		}
+	}
+	c.mu.Unlock()
+	return c.leaveIfIdle()
+}
+
+// errLeft ends the connection to a server that has gone away, after the last call has ended.
+var errLeft = errors.New("the server went away")
+
+func (c *Client) leaveIfIdle() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active > 0 {
+		return nil
+	}
+	return errLeft
+}
+
+// fail ends the client: no call is taken any more, and those in flight learn of it.
+func (c *Client) fail(cause error) {
+	c.transport.Close(cause)
+	c.mu.Lock()
+	c.err = connectionError(cause, c.goAway.Load())
+	slots := c.slots
+	c.slots, c.free, c.active = nil, nil, 0
+	c.signalIdleLocked()
+	c.mu.Unlock()
+	for _, s := range slots {
+		if s.call != nil {
+			s.call.wake() // it finds the client ended
+		}
+	}
+}
+
+// connectionError describes the end of a connection. Its Outcome is for each call to fill in.
+func connectionError(cause error, away *goAway) *Error {
+	switch {
+	case errors.Is(cause, ErrClosed):
+		return &Error{Code: Unavailable, Message: "the connection was closed", Cause: ErrClosed}
+	case away != nil:
+		return &Error{
+			Code: Unavailable, RetryAfter: away.cause.RetryAfter, Cause: away.cause,
+			Message: "the server went away: " + away.cause.Message,
+		}
+	case cause == io.EOF:
+		return &Error{Code: Unavailable, Message: "connection lost: the server closed it", Cause: io.ErrUnexpectedEOF}
+	}
+	return &Error{Code: Unavailable, Message: "connection lost: " + cause.Error(), Cause: cause}
+}
+
+// ended returns a copy of the error with which the client has ended.
+func (c *Client) ended(outcome Outcome) *Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.endedLocked(outcome)
+}
+
+func (c *Client) endedLocked(outcome Outcome) *Error {
+	copied := *c.err
+	copied.Outcome = outcome
+	return &copied
+}
+
+// Done is closed when the client has ended: closed, shut down, or its connection lost.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns why the client has ended, or nil while it has not.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		return nil
+	}
+	return c.err
+}
+
+// InFlight returns the number of calls that the server has not ended yet, including those whose
+// caller has given up.
+func (c *Client) InFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active
+}
+
+// Close ends the client at once: calls in flight return with the outcome that is known of them. It
+// waits for the client's goroutines, which is brief, and may be called again.
+func (c *Client) Close() error {
+	c.transport.Close(ErrClosed)
+	<-c.done
+	c.transport.Wait()
+	return nil
+}
+
+// Shutdown takes no more calls, waits until those in flight have ended, then closes the client. If
+// ctx ends first, it closes at once and returns ctx's error.
+func (c *Client) Shutdown(ctx context.Context) error {
+	c.mu.Lock()
+	c.draining = true
+	if c.active == 0 {
+		c.signalIdleLocked()
+	}
+	c.mu.Unlock()
+	var err error
+	select {
+	case <-c.idle:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	return errors.Join(err, c.Close())
+}
+
+// remaining returns the time left until ctx's deadline.
+func remaining(ctx context.Context) (time.Duration, bool) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0, false
+	}
+	return max(0, time.Until(deadline)), true
+}

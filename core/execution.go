@@ -1,0 +1,78 @@
+package core
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+)
+
+// Executor runs one kind of command against the receiver that it was made for.
+type Executor interface {
+	// Execute decodes the command, runs it and hands its results to execution. It returns what the
+	// command's Exec returned, or an error of its own, for example if the command can't be decoded.
+	Execute(ctx context.Context, execution Execution) error
+	// Stream reports whether the command has any number of results.
+	Stream() bool
+}
+
+// Execution is one command that a server runs, as its Executor sees it.
+type Execution interface {
+	// Command returns the encoded command, valid until Execute returns.
+	Command() []byte
+	// Intercept runs next, which runs the decoded command, through the server's interceptors. If
+	// there are none (Intercepted) the Executor need not call it.
+	Intercept(ctx context.Context, command any, next func(context.Context) error) error
+	Intercepted() bool
+	// Begin must be called right before the command's Exec: an error before it means that the
+	// command was refused, an error after it that it was executed.
+	Begin()
+	// Observe shows a result to the interceptors before it is encoded, if there are any.
+	Observe(result any) error
+	// Scratch returns an empty slice to encode the result of a unary command to, Reply takes it.
+	Scratch() []byte
+	Reply(encoded []byte)
+	// Results returns where a stream's results go. It may be used until Execute returns; after
+	// that it returns errors.
+	Results() ResultSender
+}
+
+// ResultSender sends the results of one stream.
+type ResultSender interface {
+	// SendResult sends the result in buffer, which it takes over in any case. It waits while the
+	// caller has not made room, until the command's context ends.
+	SendResult(buffer *Buffer) error
+}
+
+// Peer describes the other side of a connection.
+type Peer struct {
+	// Address is the network address, Name what the peer calls itself (not verified).
+	Address net.Addr
+	Name    string
+	// TLS is the state of the TLS connection, nil without TLS. With mutual TLS it holds the peer's
+	// verified certificates.
+	TLS *tls.ConnectionState
+	// Codec is the name of the codec that the handshake chose.
+	Codec string
+}
+
+// Scope is what a running command can reach through its context.
+type Scope interface {
+	Peer() Peer
+	// Metadata returns what came with the command.
+	Metadata() Metadata
+	// SetMetadata sets what goes back with the end of the command.
+	SetMetadata(key string, values ...string)
+	// Draining is closed when the server has begun to shut down.
+	Draining() <-chan struct{}
+}
+
+type scopeKey struct{}
+
+// ScopeKey is the key of the Scope in the context of a command.
+var ScopeKey any = scopeKey{}
+
+// ScopeOf returns the Scope of the command that runs with ctx, and false outside of one.
+func ScopeOf(ctx context.Context) (Scope, bool) {
+	scope, ok := ctx.Value(ScopeKey).(Scope)
+	return scope, ok
+}

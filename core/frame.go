@@ -1,0 +1,150 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Kind says what a frame means. docs/protocol.md has the layout of each.
+type Kind uint8
+
+// The kinds of frame. The first group is exchanged once, when the connection opens.
+const (
+	KindHello   Kind = 0x01
+	KindWelcome Kind = 0x02
+	KindReject  Kind = 0x03
+
+	KindCommand  Kind = 0x10 // client to server: starts a call
+	KindInput    Kind = 0x11 // reserved: one input of a duplex command
+	KindInputEnd Kind = 0x12 // reserved: no more inputs
+	KindResult   Kind = 0x13 // server to client: one result
+	KindEnd      Kind = 0x14 // server to client: the call ended well
+	KindError    Kind = 0x15 // server to client: the call ended with an error
+	KindCancel   Kind = 0x16 // client to server: the caller gave up
+	KindCredit   Kind = 0x17 // client to server: room for more results
+	KindAck      Kind = 0x18 // reserved: results that need not be kept for a resume
+
+	KindPing    Kind = 0x20
+	KindPong    Kind = 0x21
+	KindGoAway  Kind = 0x22
+	KindPadding Kind = 0x23 // ignored; a frame withdrawn before it was written
+)
+
+var kindNames = map[Kind]string{
+	KindHello: "HELLO", KindWelcome: "WELCOME", KindReject: "REJECT",
+	KindCommand: "COMMAND", KindInput: "INPUT", KindInputEnd: "INPUT_END", KindResult: "RESULT",
+	KindEnd: "END", KindError: "ERROR", KindCancel: "CANCEL", KindCredit: "CREDIT", KindAck: "ACK",
+	KindPing: "PING", KindPong: "PONG", KindGoAway: "GOAWAY", KindPadding: "PADDING",
+}
+
+// String returns the kind's name in docs/protocol.md, as in "COMMAND".
+func (k Kind) String() string {
+	if name, ok := kindNames[k]; ok {
+		return name
+	}
+	return fmt.Sprintf("kind(%#02x)", uint8(k))
+}
+
+// Flags qualify a frame.
+type Flags uint8
+
+const (
+	// FlagLast on a RESULT: it is the last one and the call ended well; no END follows.
+	FlagLast Flags = 1 << 0
+	// FlagTimeout: the body is preceded by the time left, 8 bytes of nanoseconds.
+	FlagTimeout Flags = 1 << 1
+	// FlagMetadata: the body is preceded by metadata, with its length in 4 bytes.
+	FlagMetadata Flags = 1 << 2
+	// FlagStream on a COMMAND: the caller expects any number of results, under flow control.
+	FlagStream Flags = 1 << 3
+
+	knownFlags = FlagLast | FlagTimeout | FlagMetadata | FlagStream
+)
+
+// Known reports whether f has only flags of this version of the protocol.
+func (f Flags) Known() bool { return f&^knownFlags == 0 }
+
+// Sequence names a call on its connection: the slot in which the client keeps it (low 24 bits) and
+// how many calls the slot has had before (high 40 bits), so that a late frame for a slot that has
+// been reused is told apart.
+type Sequence uint64
+
+// slotBits is the number of low bits of a Sequence that hold the slot.
+const slotBits = 24
+
+// MaxSlots is the largest number of calls that one connection can have in flight.
+const MaxSlots = 1 << slotBits
+
+// MakeSequence joins a slot and its generation.
+func MakeSequence(slot uint32, generation uint64) Sequence {
+	return Sequence(generation<<slotBits | uint64(slot)&(MaxSlots-1))
+}
+
+// Slot returns the slot's number.
+func (s Sequence) Slot() uint32 { return uint32(s & (MaxSlots - 1)) }
+
+// Generation returns the number of calls that the slot has had before.
+func (s Sequence) Generation() uint64 { return uint64(s >> slotBits) }
+
+// String returns "slot.generation".
+func (s Sequence) String() string { return fmt.Sprintf("%d.%d", s.Slot(), s.Generation()) }
+
+// MaxPingBody is the largest body of a PING, in bytes, which its PONG repeats.
+const MaxPingBody = 64
+
+// Position is a place in one direction of a connection: the number of bytes of frames before it.
+// It orders frames: what the peer says it has read up to a position tells which commands it saw.
+type Position uint64
+
+// Frame is the unit that a Transport carries.
+type Frame struct {
+	Kind     Kind
+	Flags    Flags
+	Command  uint16 // COMMAND: the number that the handshake gave to the command's name
+	Sequence Sequence
+	Timeout  time.Duration // COMMAND: time left, with FlagTimeout; 0 or less is already over
+	Metadata []byte        // encoded, with FlagMetadata
+	Body     []byte
+
+	// Buffer, if not nil, holds Body and belongs to whoever has the frame: the sender gives it to
+	// the transport, the transport gives it to the receiver. Without it Body and Metadata are
+	// borrowed: the sender may reuse them after Send, the receiver must copy what it keeps before
+	// the next Receive.
+	Buffer *Buffer
+
+	// Oversize is set on a received frame that was longer than allowed: its body was skipped and
+	// Body is empty.
+	Oversize bool
+	// End is the position after a received frame.
+	End Position
+}
+
+// Transport carries frames over one connection, in order. core.Client and the server's side of a
+// connection need no more of it, so a foreign wire protocol takes part by implementing it.
+type Transport interface {
+	// Send queues frame and returns its position, without waiting for it to be written, except
+	// that it waits for room if too much is queued already: until ctx ends or the transport fails.
+	// After an error nothing was queued. It may write to the network in the caller's goroutine,
+	// for itself and for others, but never past ctx.
+	Send(ctx context.Context, frame Frame) (Position, error)
+	// Post is Send for those that must never wait (read loops): where Send would wait it still
+	// queues, up to a hard limit, beyond which the transport fails.
+	Post(frame Frame) error
+	// Withdraw takes back the frame at a position if nothing of it was handed to the network yet,
+	// and reports whether it did: true means that the peer never sees it.
+	Withdraw(position Position) bool
+	// Attempted returns the position up to which bytes were handed to the network. It does not
+	// advance after the transport has failed.
+	Attempted() Position
+	// Receive returns the next frame; one goroutine at a time. Frames that are PADDING are skipped.
+	Receive() (Frame, error)
+	// Flush waits until everything queued has been written, then ends the sending side, as TCP's
+	// half-close does where there is one. It gives up when ctx ends.
+	Flush(ctx context.Context) error
+	// Close closes the connection at once and makes every other method return. cause is what they
+	// return as their error; the first cause stays. It waits for no one.
+	Close(cause error)
+	// Wait waits until the goroutines that the transport started have ended, after Close.
+	Wait()
+}

@@ -1,0 +1,103 @@
+package core
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Limits on the metadata of one frame, so that what a peer can make us hold stays bounded.
+const (
+	MaxMetadataBytes   = 64 << 10 // encoded
+	MaxMetadataEntries = 1024     // key and value pairs
+)
+
+// Metadata is what travels beside a command or its results: tracing context, tenant, version and
+// the like. Keys are lower case; values are any bytes. The zero value is empty and readable; use
+// make, a literal or Clone before setting.
+type Metadata map[string][]string
+
+// Get returns the first value of key, or "".
+func (m Metadata) Get(key string) string {
+	if values := m[strings.ToLower(key)]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Set replaces the values of key.
+func (m Metadata) Set(key string, values ...string) { m[strings.ToLower(key)] = values }
+
+// Add adds a value to those of key.
+func (m Metadata) Add(key, value string) {
+	key = strings.ToLower(key)
+	m[key] = append(m[key], value)
+}
+
+// Clone returns a copy that shares nothing with m; it is never nil.
+func (m Metadata) Clone() Metadata {
+	clone := make(Metadata, len(m))
+	for key, values := range m {
+		clone[key] = slices.Clone(values)
+	}
+	return clone
+}
+
+// AppendMetadata appends m's encoding to dst: for each key and value, in the order of the keys, a
+// length-prefixed key and a length-prefixed value (uvarint lengths).
+func AppendMetadata(dst []byte, m Metadata) ([]byte, error) {
+	start, entries := len(dst), 0
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		for _, value := range m[key] {
+			dst = appendString(appendString(dst, strings.ToLower(key)), value)
+			entries++
+		}
+	}
+	if entries > MaxMetadataEntries || len(dst)-start > MaxMetadataBytes {
+		return dst[:start], Errorf(ResourceExhausted, "metadata of %d entries and %d bytes; at most %d and %d are allowed",
+			entries, len(dst)-start, MaxMetadataEntries, MaxMetadataBytes)
+	}
+	return dst, nil
+}
+
+// DecodeMetadata decodes what AppendMetadata encoded. The result does not refer to src.
+func DecodeMetadata(src []byte) (Metadata, error) {
+	if len(src) == 0 {
+		return nil, nil
+	}
+	if len(src) > MaxMetadataBytes {
+		return nil, Errorf(ResourceExhausted, "metadata of %d bytes; at most %d are allowed", len(src), MaxMetadataBytes)
+	}
+	m := Metadata{}
+	for entries := 0; len(src) > 0; entries++ {
+		if entries == MaxMetadataEntries {
+			return nil, Errorf(ResourceExhausted, "metadata of more than %d entries", MaxMetadataEntries)
+		}
+		var key, value string
+		var ok bool
+		if key, src, ok = cutString(src); ok {
+			value, src, ok = cutString(src)
+		}
+		if !ok {
+			return nil, Errorf(InvalidArgument, "metadata is malformed")
+		}
+		m[key] = append(m[key], value)
+	}
+	return m, nil
+}
+
+// appendString appends a uvarint length and the bytes of s.
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// cutString is the reverse of appendString; it reports whether src began with a whole string.
+func cutString(src []byte) (s string, rest []byte, ok bool) {
+	length, n := binary.Uvarint(src)
+	if n <= 0 || length > uint64(len(src)-n) {
+		return "", src, false
+	}
+	src = src[n:]
+	return string(src[:length]), src[length:], true
+}

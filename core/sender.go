@@ -1,0 +1,72 @@
+package core
+
+import "context"
+
+// Sender starts commands for receivers of type T. A client and a group of clients are Senders, and
+// so is a fake in a test: see Reply.
+type Sender[T any] interface {
+	// Start sends the command and returns without waiting for its result. It waits for a free
+	// place if as many commands are in flight as the server allows, until ctx ends. ctx governs
+	// the whole call: when it ends, the command is cancelled.
+	Start(ctx context.Context, request Request[T]) (Exchange, error)
+}
+
+// Request is a command on its way to a Sender.
+type Request[T any] struct {
+	// Command is the command itself, a Command[T, R] or StreamCommand[T, R] for some R.
+	Command any
+	// Stream is true if the caller takes any number of results.
+	Stream bool
+	// Metadata goes with the command; nil is none.
+	Metadata Metadata
+
+	_ [0]func(T) // binds the request to T
+}
+
+// Exchange is a call that has been started. It belongs to one goroutine, except for Cancel.
+type Exchange interface {
+	// Receive waits for the next result. After the last one it returns io.EOF; an error of the
+	// call comes instead of that and stays. The message is valid until the next Receive or Close.
+	Receive() (Message, error)
+	// Cancel tells the server that the results are not wanted. A Receive that waits, now or later,
+	// ends with an error that matches cause, if the call had not ended by then. Any goroutine may
+	// call it, until Close.
+	Cancel(cause error)
+	// Metadata returns what the server sent beside the results: complete when Receive has returned
+	// io.EOF or an error, and for a unary call with its result.
+	Metadata() Metadata
+	// Close must be called once, at the end. It cancels the call if that goes on, and releases
+	// what it holds. No method may be called afterwards.
+	Close()
+}
+
+// Message is one result as it came: encoded, or as a value from a Sender without a wire.
+type Message struct {
+	// Value is the result itself if the Sender had it as such. Otherwise it is nil.
+	Value any
+	// Body is the encoded result, and Coder what decodes it: a value with the method
+	// Decode([]byte) (R, error).
+	Body  []byte
+	Coder any
+}
+
+// decoder is what a Message's Coder is, for results of type R.
+type decoder[R any] interface {
+	Decode(source []byte) (R, error)
+}
+
+// Decode returns the result in a message.
+func Decode[R any](message Message) (R, error) {
+	if coder, ok := message.Coder.(decoder[R]); ok {
+		result, err := coder.Decode(message.Body)
+		if err != nil {
+			return result, &Error{Code: Internal, Outcome: Executed, Message: "can't decode the result: " + err.Error(), Cause: err}
+		}
+		return result, nil
+	}
+	result, ok := message.Value.(R)
+	if !ok {
+		return result, Errorf(Internal, "the result is %T where %T is wanted", message.Value, result)
+	}
+	return result, nil
+}

@@ -1,0 +1,179 @@
+package delegate
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/transport"
+)
+
+// Acceptor performs the server's part of handshakes.
+type Acceptor struct {
+	config Config
+	byName map[string]int
+}
+
+// NewAcceptor returns an Acceptor for a server with these settings.
+func NewAcceptor(config Config) *Acceptor {
+	a := &Acceptor{config: config.WithDefaults(), byName: map[string]int{}}
+	for i, command := range config.Commands {
+		a.byName[command.Name] = i
+	}
+	return a
+}
+
+// Accept performs the handshake on a new connection, within the handshake's timeout. If refusal is
+// not nil, the client is rejected with it. After an error the caller closes the connection; if the
+// client could be told why, it has been, and had time to read it.
+func (a *Acceptor) Accept(conn *transport.Conn, refusal *core.Error) (Agreement, error) {
+	if err := conn.SetDeadline(time.Now().Add(a.config.HandshakeTimeout)); err != nil {
+		return Agreement{}, err
+	}
+	greeting, err := a.receiveHello(conn)
+	if err == nil && refusal != nil {
+		err = refusal
+	}
+	var agreement Agreement
+	if err == nil {
+		agreement, err = a.answer(conn, greeting)
+	}
+	if err != nil {
+		if e, ok := err.(*core.Error); ok { // a reason that the client can be told
+			a.reject(conn, e)
+		}
+		return Agreement{}, err
+	}
+	return agreement, conn.SetDeadline(time.Time{})
+}
+
+// receiveHello returns what the client says first. An error that is a *core.Error is for the client
+// too; others mean that there is no one who would understand it.
+func (a *Acceptor) receiveHello(conn *transport.Conn) (hello, error) {
+	conn.SetLimits(a.config.HandshakeBytes, transport.NoLimit)
+	first, err := conn.ReceivePreface()
+	if err != nil {
+		return hello{}, silence(err, a.config.HandshakeTimeout)
+	}
+	if string(first[:len(magic)]) != magic {
+		return hello{}, fmt.Errorf("the client does not speak Edict: it sent %q", first)
+	}
+	if oldest, newest := first[6], first[7]; oldest > MaxVersion || newest < MinVersion {
+		return hello{}, core.Errorf(core.FailedPrecondition,
+			"the client speaks the versions %d to %d of the protocol, the server %d to %d", oldest, newest, MinVersion, MaxVersion)
+	}
+	frame, err := conn.Receive()
+	if err != nil {
+		return hello{}, silence(err, a.config.HandshakeTimeout)
+	}
+	defer frame.Buffer.Release()
+	if frame.Kind != core.KindHello {
+		return hello{}, core.Errorf(core.InvalidArgument, "a HELLO frame is wanted first, not %v", frame.Kind)
+	}
+	if frame.Oversize {
+		return hello{}, core.Errorf(core.ResourceExhausted, "the HELLO is larger than %d bytes (HandshakeBytes of the server)", a.config.HandshakeBytes)
+	}
+	greeting, err := decodeHello(frame.Body)
+	if err != nil {
+		return hello{}, core.Errorf(core.InvalidArgument, "malformed HELLO: %v", err)
+	}
+	if greeting.maxFrame < minFrame || greeting.maxFrame > transport.NoLimit || greeting.window == 0 {
+		return hello{}, core.Errorf(core.InvalidArgument, "the client's limits are out of range")
+	}
+	return greeting, nil
+}
+
+// silence says for people why a client was given up.
+func silence(err error, timeout time.Duration) error {
+	switch {
+	case transport.IsTimeout(err):
+		return fmt.Errorf("the client did not complete its handshake within %v", timeout)
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return fmt.Errorf("the client closed the connection during the handshake: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// answer chooses what both sides can do and tells the client.
+func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, error) {
+	agreement := Agreement{
+		Version: MaxVersion, PeerName: greeting.name,
+		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, 1<<31-1)),
+	}
+	for _, offered := range greeting.codecs {
+		if slices.Contains(a.config.Codecs, offered) {
+			agreement.Codec = offered
+			break
+		}
+	}
+	if agreement.Codec == "" {
+		return Agreement{}, core.Errorf(core.FailedPrecondition, "no common codec: the client offers %s, the server has %s",
+			list(greeting.codecs), list(a.config.Codecs))
+	}
+	reply := welcome{
+		name: a.config.Name, codec: agreement.Codec,
+		maxFrame: uint64(a.config.MaxFrame), maxInFlight: uint64(a.config.MaxInFlight),
+	}
+	room := a.config.HandshakeBytes / 2 // for shapes: a client has the same limit on the answer
+	for number, command := range greeting.commands {
+		index, known := a.byName[command.name]
+		if !known {
+			index = -1
+			reply.differences = append(reply.differences, difference{number: uint64(number)})
+		} else if shape := a.config.Commands[index].Shape; shape.Fingerprint() != command.fingerprint {
+			text := shape.String()
+			if room -= len(text); room < 0 {
+				text = shape[0] // the client learns that there is a difference, if not which
+			}
+			reply.differences = append(reply.differences, difference{uint64(number), text})
+		}
+		agreement.Commands = append(agreement.Commands, index)
+		agreement.Names = append(agreement.Names, command.name)
+	}
+	conn.SendPreface(preface(MaxVersion, MaxVersion))
+	if err := conn.Post(core.Frame{Kind: core.KindWelcome, Body: appendWelcome(nil, reply)}); err != nil {
+		return Agreement{}, err
+	}
+	conn.SetLimits(a.config.MaxFrame, int(greeting.maxFrame))
+	return agreement, nil
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// rejectLinger is how long a rejected client may take to read why and close the connection.
+const rejectLinger = time.Second
+
+// reject tells the client why it can't connect, then waits until it closes: closing first, with
+// bytes of it unread, would destroy the answer on its way.
+func (a *Acceptor) reject(conn *transport.Conn, e *core.Error) {
+	e.Outcome = core.Refused
+	conn.SendPreface(preface(MinVersion, MaxVersion))
+	if conn.Post(core.Frame{Kind: core.KindReject, Body: appendReject(nil, e)}) != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rejectLinger)
+	defer cancel()
+	if conn.SetDeadline(time.Now().Add(rejectLinger)) != nil || conn.Flush(ctx) != nil {
+		return
+	}
+	for range rejectFrames {
+		frame, err := conn.Receive()
+		if err != nil {
+			return
+		}
+		frame.Buffer.Release()
+	}
+}
+
+// rejectFrames bounds what is read of a rejected client: its HELLO, and what it sent without waiting
+// for the answer.
+const rejectFrames = 16

@@ -1,0 +1,109 @@
+package delegate
+
+import (
+	"time"
+
+	"github.com/edict-go/edict/codec"
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/transport"
+)
+
+// The versions of the protocol that this package speaks. The preface and the frame that follows it
+// have the same form in all versions.
+const (
+	MinVersion = 1
+	MaxVersion = 1
+)
+
+// Defaults of the handshake's limits.
+const (
+	DefaultHandshakeBytes   = 64 << 10
+	DefaultHandshakeTimeout = 5 * time.Second
+	// DefaultMaxFrame is the largest payload of a frame that is accepted if nothing is set.
+	DefaultMaxFrame = 4 << 20
+)
+
+// minFrame is the least that a peer must accept, so that errors always fit.
+const minFrame = 64 << 10
+
+// Config has the settings of one side's handshakes.
+type Config struct {
+	// Name is what this side calls itself. Not verified by anyone.
+	Name string
+	// Codecs are the names of the codecs, on the client in order of preference.
+	Codecs []string
+	// Commands are the commands of this side, on the client by their numbers.
+	Commands []Command
+	// MaxFrame is the largest payload of a frame that this side accepts, in bytes. 0 is 4 MiB; it is
+	// 64 KiB at least.
+	MaxFrame int
+	// MaxInFlight is how many commands a connection may have in flight. 0 is 16,384. The server
+	// tells it to the client; the client uses the smaller of both.
+	MaxInFlight int
+	// Window is how many bytes of results a stream may have under way. 0 is 256 KiB. Client only.
+	Window int
+	// HandshakeBytes and HandshakeTimeout bound the handshake. 0 is 64 KiB and 5 s.
+	HandshakeBytes   int
+	HandshakeTimeout time.Duration
+	// AllowDifferences lets a client connect although commands have another shape on the server, if
+	// the codec names the fields. Without it Connect fails.
+	AllowDifferences bool
+	// NamesFields reports whether a codec writes the names of fields. Client only.
+	NamesFields func(codecName string) bool
+}
+
+// Command is a command as the handshake knows it.
+type Command struct {
+	Name  string
+	Shape codec.Shape
+}
+
+// WithDefaults returns c with its zero values replaced.
+func (c Config) WithDefaults() Config {
+	if c.MaxFrame <= 0 {
+		c.MaxFrame = DefaultMaxFrame
+	}
+	c.MaxFrame = max(c.MaxFrame, minFrame)
+	if c.MaxInFlight <= 0 {
+		c.MaxInFlight = core.DefaultMaxInFlight
+	}
+	c.MaxInFlight = min(c.MaxInFlight, core.MaxSlots)
+	if c.Window <= 0 {
+		c.Window = core.DefaultWindow
+	}
+	if c.HandshakeBytes <= 0 {
+		c.HandshakeBytes = DefaultHandshakeBytes
+	}
+	if c.HandshakeTimeout <= 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	return c
+}
+
+// Agreement is what a handshake has settled.
+type Agreement struct {
+	Version     int
+	Codec       string
+	PeerName    string
+	MaxInFlight int
+	Window      int
+	// Commands says for each number which of the commands in the server's Config it stands for, -1
+	// for one that the server doesn't have. Server only.
+	Commands []int
+	// Names are the names that the client gave to the numbers. Server only.
+	Names []string
+	// Unusable has, by number, why a command can't be used on this connection: the server doesn't
+	// know it, or has it in another shape. Client only.
+	Unusable map[int]*core.Error
+}
+
+// magic begins every connection, in both directions. The newline would not survive a transport that
+// changes line ends.
+const magic = "EDICT\n"
+
+// preface returns the first bytes of a connection: the magic and the range of versions.
+func preface(minVersion, maxVersion byte) (p [transport.PrefaceSize]byte) {
+	copy(p[:], magic)
+	p[6], p[7] = minVersion, maxVersion
+	return p
+}

@@ -1,0 +1,213 @@
+package delegate
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/edict-go/edict/core"
+)
+
+// The fields of HELLO, WELCOME and REJECT. Each is a tag, a length (both uvarint) and that many
+// bytes. A field that is not listed is skipped; one that may occur once counts by its last value.
+const (
+	helloName     = 1 // text: what the client calls itself
+	helloCodec    = 2 // text: a codec; repeated, in order of preference
+	helloCommand  = 3 // 8 bytes of fingerprint, then text: the name; repeated, numbered from 0
+	helloMaxFrame = 4 // uvarint: the largest payload that the client accepts
+	helloWindow   = 5 // uvarint: how many bytes of results a stream may have under way
+
+	welcomeName        = 1 // text: what the server calls itself
+	welcomeCodec       = 2 // text: the codec that it chose
+	welcomeCommand     = 3 // a command that is not as the client has it; repeated: see difference
+	welcomeMaxFrame    = 4 // uvarint: the largest payload that the server accepts
+	welcomeMaxInFlight = 5 // uvarint: how many commands may be in flight
+
+	rejectError = 1 // as the body of an ERROR frame
+)
+
+// Bounds on what one message may hold, beside its size.
+const (
+	maxCodecs   = 64
+	maxCommands = 1 << 16 // numbers have 16 bits
+	maxName     = 1024
+)
+
+// hello is what a client says first.
+type hello struct {
+	name     string
+	codecs   []string
+	commands []commandID
+	maxFrame uint64
+	window   uint64
+}
+
+// commandID is a command as HELLO names it; its index is its number.
+type commandID struct {
+	name        string
+	fingerprint uint64
+}
+
+// welcome is the server's answer to it.
+type welcome struct {
+	name        string
+	codec       string
+	differences []difference
+	maxFrame    uint64
+	maxInFlight uint64
+}
+
+// difference is a command that the server does not have, or has in another shape. On the wire: the
+// number (uvarint), then the shape as text, which is empty if the command is unknown.
+type difference struct {
+	number uint64
+	shape  string
+}
+
+func appendField(dst []byte, tag uint64, value []byte) []byte {
+	dst = binary.AppendUvarint(dst, tag)
+	dst = binary.AppendUvarint(dst, uint64(len(value)))
+	return append(dst, value...)
+}
+
+func appendText(dst []byte, tag uint64, value string) []byte {
+	dst = binary.AppendUvarint(dst, tag)
+	dst = binary.AppendUvarint(dst, uint64(len(value)))
+	return append(dst, value...)
+}
+
+func appendNumber(dst []byte, tag, value uint64) []byte {
+	return appendField(dst, tag, binary.AppendUvarint(nil, value))
+}
+
+func appendHello(dst []byte, h hello) []byte {
+	dst = appendText(dst, helloName, h.name)
+	for _, codec := range h.codecs {
+		dst = appendText(dst, helloCodec, codec)
+	}
+	for _, command := range h.commands {
+		value := binary.LittleEndian.AppendUint64(nil, command.fingerprint)
+		dst = appendField(dst, helloCommand, append(value, command.name...))
+	}
+	dst = appendNumber(dst, helloMaxFrame, h.maxFrame)
+	return appendNumber(dst, helloWindow, h.window)
+}
+
+func decodeHello(src []byte) (hello, error) {
+	var h hello
+	err := eachField(src, func(tag uint64, value []byte) (err error) {
+		switch tag {
+		case helloName:
+			h.name, err = text(value)
+		case helloCodec:
+			var codec string
+			if codec, err = text(value); err == nil && len(h.codecs) == maxCodecs {
+				err = fmt.Errorf("more than %d codecs", maxCodecs)
+			}
+			h.codecs = append(h.codecs, codec)
+		case helloCommand:
+			if len(value) < 8 || len(value) > 8+maxName {
+				return fmt.Errorf("a command of %d bytes", len(value))
+			}
+			if len(h.commands) == maxCommands {
+				return fmt.Errorf("more than %d commands", maxCommands)
+			}
+			h.commands = append(h.commands, commandID{string(value[8:]), binary.LittleEndian.Uint64(value)})
+		case helloMaxFrame:
+			h.maxFrame, err = number(value)
+		case helloWindow:
+			h.window, err = number(value)
+		}
+		return err
+	})
+	return h, err
+}
+
+func appendWelcome(dst []byte, w welcome) []byte {
+	dst = appendText(dst, welcomeName, w.name)
+	dst = appendText(dst, welcomeCodec, w.codec)
+	dst = appendNumber(dst, welcomeMaxFrame, w.maxFrame)
+	dst = appendNumber(dst, welcomeMaxInFlight, w.maxInFlight)
+	for _, d := range w.differences {
+		value := binary.AppendUvarint(nil, d.number)
+		dst = appendField(dst, welcomeCommand, append(value, d.shape...))
+	}
+	return dst
+}
+
+func decodeWelcome(src []byte) (welcome, error) {
+	var w welcome
+	err := eachField(src, func(tag uint64, value []byte) (err error) {
+		switch tag {
+		case welcomeName:
+			w.name, err = text(value)
+		case welcomeCodec:
+			w.codec, err = text(value)
+		case welcomeCommand:
+			number, n := binary.Uvarint(value)
+			if n <= 0 || number >= maxCommands {
+				return fmt.Errorf("a malformed command number")
+			}
+			if len(w.differences) == maxCommands {
+				return fmt.Errorf("more than %d commands", maxCommands)
+			}
+			w.differences = append(w.differences, difference{number, string(value[n:])})
+		case welcomeMaxFrame:
+			w.maxFrame, err = number(value)
+		case welcomeMaxInFlight:
+			w.maxInFlight, err = number(value)
+		}
+		return err
+	})
+	return w, err
+}
+
+func appendReject(dst []byte, e *core.Error) []byte {
+	return appendField(dst, rejectError, core.AppendError(nil, e))
+}
+
+func decodeReject(src []byte) (*core.Error, error) {
+	e := &core.Error{Code: core.Unavailable, Message: "no reason given", Remote: true}
+	err := eachField(src, func(tag uint64, value []byte) error {
+		if tag == rejectError {
+			e = core.DecodeError(value)
+		}
+		return nil
+	})
+	return e, err
+}
+
+// eachField calls visit for each field of src, until one is malformed.
+func eachField(src []byte, visit func(tag uint64, value []byte) error) error {
+	for len(src) > 0 {
+		tag, n := binary.Uvarint(src)
+		if n <= 0 {
+			return fmt.Errorf("a malformed tag")
+		}
+		src = src[n:]
+		length, n := binary.Uvarint(src)
+		if n <= 0 || length > uint64(len(src)-n) {
+			return fmt.Errorf("field %d is malformed", tag)
+		}
+		src = src[n:]
+		if err := visit(tag, src[:length:length]); err != nil {
+			return fmt.Errorf("field %d: %w", tag, err)
+		}
+		src = src[length:]
+	}
+	return nil
+}
+
+func text(value []byte) (string, error) {
+	if len(value) > maxName {
+		return "", fmt.Errorf("text of %d bytes, at most %d are allowed", len(value), maxName)
+	}
+	return string(value), nil
+}
+
+func number(value []byte) (uint64, error) {
+	n, size := binary.Uvarint(value)
+	if size <= 0 || size != len(value) {
+		return 0, fmt.Errorf("a malformed number")
+	}
+	return n, nil
+}

@@ -1,0 +1,394 @@
+package handler
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/edict-go/edict/core"
+)
+
+// ConnectionConfig is what the handshake has settled for one connection.
+type ConnectionConfig struct {
+	// Executors and Names are the commands by the numbers that the handshake gave them. An executor
+	// is nil if the server doesn't know the command.
+	Executors []core.Executor
+	Names     []string
+	// MaxInFlight is how many commands the client may have in flight, as it was told.
+	MaxInFlight int
+	// Window is how many bytes of results the client takes per stream before it gives more credit.
+	Window int
+	Peer   core.Peer
+}
+
+// Connection is the server's side of one connection.
+type Connection struct {
+	invoker   *Invoker
+	transport core.Transport
+	config    ConnectionConfig
+
+	// calls finds the contexts of the commands in flight by slot. The read loop alone uses calls and
+	// stores contexts; the worker that ends a command clears the cell. Cells never move.
+	calls [][]atomic.Pointer[commandContext]
+
+	mu sync.Mutex // guards the following; held briefly
+	// queue holds tasks that no worker has taken; queue[:head] are taken.
+	queue []*task
+	head  int
+	// searching: a worker is awake that will look at the queue, so no other need be woken.
+	searching bool
+	running   int // commands accepted and not ended
+	draining  bool
+	accepted  core.Position // end of the last command accepted
+	idle      chan struct{} // closed when draining and running is 0
+}
+
+// callChunk is how many cells are allocated at once.
+const callChunk = 64
+
+// NewConnection returns the server's side of a connection whose handshake is done. It owns
+// transport from now on.
+func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfig) *Connection {
+	if config.MaxInFlight <= 0 {
+		config.MaxInFlight = core.DefaultMaxInFlight
+	}
+	if config.Window <= 0 {
+		config.Window = core.DefaultWindow
+	}
+	config.Window = min(config.Window, maxCredit)
+	return &Connection{invoker: i, transport: transport, config: config, idle: make(chan struct{})}
+}
+
+// Serve receives and runs commands until the connection ends, then cancels those that run, and
+// returns when all of them have ended. The error says why the connection ended; io.EOF is the
+// client's orderly end.
+func (c *Connection) Serve() error {
+	var err error
+	for err == nil {
+		var frame core.Frame
+		if frame, err = c.transport.Receive(); err == nil {
+			err = c.handle(frame)
+		}
+	}
+	if problem, ok := errors.AsType[*violation](err); ok {
+		c.sayGoodbye(problem)
+	}
+	c.transport.Close(err)
+	c.cancelAll()
+	<-c.whenIdle()
+	c.transport.Wait()
+	return err
+}
+
+// violation is a breach of the protocol by the client.
+type violation struct{ problem string }
+
+func (v *violation) Error() string { return "protocol error: " + v.problem }
+
+func violationf(format string, arguments ...any) error {
+	return &violation{fmt.Sprintf(format, arguments...)}
+}
+
+// goodbyeTimeout bounds how long a client that broke the protocol may take to read why.
+const goodbyeTimeout = time.Second
+
+// sayGoodbye tells the client why its connection ends.
+func (c *Connection) sayGoodbye(problem *violation) {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	c.goAway(&core.Error{Code: core.Internal, Message: problem.Error()})
+	_ = c.transport.Flush(ctx) // as far as it goes: the connection is closed anyway
+}
+
+// handle deals with one frame. An error ends the connection.
+func (c *Connection) handle(frame core.Frame) error {
+	if frame.Kind == core.KindCommand {
+		return c.start(frame)
+	}
+	defer frame.Buffer.Release()
+	if frame.Oversize {
+		return violationf("%v frame too long", frame.Kind)
+	}
+	switch frame.Kind {
+	case core.KindCancel:
+		if ctx := c.find(frame.Sequence); ctx != nil {
+			ctx.cancel(context.Canceled)
+		}
+		return nil
+	case core.KindCredit:
+		ctx := c.find(frame.Sequence)
+		if ctx == nil {
+			return nil // the stream has ended meanwhile
+		}
+		// extra may be set later by Exec's goroutine, but for a stream it is there from the start.
+		if !ctx.stream || !ctx.extra.flow.add(frame.Body) {
+			return violationf("CREDIT out of range for call %v", frame.Sequence)
+		}
+		return nil
+	case core.KindPing:
+		if len(frame.Body) > core.MaxPingBody {
+			return violationf("PING frame too long")
+		}
+		return c.transport.Post(core.Frame{Kind: core.KindPong, Body: frame.Body})
+	case core.KindPong:
+		return nil
+	case core.KindGoAway:
+		return nil // the client closes when it is done
+	}
+	return violationf("unexpected %v frame from the client", frame.Kind)
+}
+
+// start queues a command for a worker, or refuses it.
+func (c *Connection) start(frame core.Frame) error {
+	slot := frame.Sequence.Slot()
+	if uint64(slot) >= uint64(c.config.MaxInFlight) {
+		frame.Buffer.Release()
+		c.refuse(frame.Sequence, core.Errorf(core.ResourceExhausted, "more than %d commands in flight on this connection", c.config.MaxInFlight))
+		return nil
+	}
+	cell := c.cell(slot)
+	if cell.Load() != nil {
+		frame.Buffer.Release()
+		return violationf("COMMAND for call %v, whose slot is in use", frame.Sequence)
+	}
+	executor, refusal := c.accept(&frame)
+	if refusal != nil {
+		frame.Buffer.Release()
+		c.refuse(frame.Sequence, refusal)
+		return nil
+	}
+	t := tasks.Get().(*task)
+	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
+	t.ctx = &commandContext{connection: c, sequence: frame.Sequence}
+	if frame.Buffer != nil {
+		t.body, t.buffer = frame.Body, frame.Buffer
+	} else {
+		t.kept = append(t.kept[:0], frame.Body...)
+		t.body = t.kept
+	}
+	if executor.Stream() {
+		t.ctx.stream = true
+		t.ctx.extra = &contextExtra{flow: &flow{available: c.config.Window}}
+	}
+	if len(frame.Metadata) > 0 {
+		t.ctx.extraLocked().metadata = append([]byte(nil), frame.Metadata...)
+	}
+	if frame.Flags&core.FlagTimeout != 0 {
+		t.ctx.setDeadline(frame.Timeout)
+	}
+	cell.Store(t.ctx)
+	if !c.enqueue(t, frame.End) {
+		cell.Store(nil)
+		t.ctx.cancel(context.Canceled)
+		t.recycle()
+		c.invoker.inFlight.Add(-1)
+		c.refuse(frame.Sequence, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
+	}
+	return nil
+}
+
+// accept checks whether a command can be run and counts it in, or says why not.
+func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
+	if frame.Oversize {
+		return nil, core.Errorf(core.ResourceExhausted, "the command is larger than the server accepts (MaxFrame)")
+	}
+	if !frame.Flags.Known() {
+		return nil, core.Errorf(core.Unimplemented, "unknown flags %#02x", uint8(frame.Flags))
+	}
+	if int(frame.Command) >= len(c.config.Executors) {
+		return nil, core.Errorf(core.Unimplemented, "unknown command number %d", frame.Command)
+	}
+	executor := c.config.Executors[frame.Command]
+	if executor == nil {
+		return nil, core.Errorf(core.Unimplemented, "the server has no command %q", c.config.Names[frame.Command])
+	}
+	if stream := frame.Flags&core.FlagStream != 0; stream != executor.Stream() {
+		return nil, core.Errorf(core.InvalidArgument, "the command's number of results differs between client and server")
+	}
+	if len(frame.Metadata) > 0 {
+		if _, err := core.DecodeMetadata(frame.Metadata); err != nil {
+			return nil, core.AsError(err)
+		}
+	}
+	if !c.invoker.admit() {
+		return nil, &core.Error{
+			Code: core.ResourceExhausted, RetryAfter: busyRetry,
+			Message: fmt.Sprintf("more than %d commands in flight on this server", c.invoker.config.MaxInFlight),
+		}
+	}
+	return executor, nil
+}
+
+// busyRetry is the retry hint of a server that is full.
+const busyRetry = 100 * time.Millisecond
+
+// cell returns where the context of the call in a slot is found.
+func (c *Connection) cell(slot uint32) *atomic.Pointer[commandContext] {
+	chunk := int(slot / callChunk)
+	for len(c.calls) <= chunk {
+		c.calls = append(c.calls, nil)
+	}
+	if c.calls[chunk] == nil {
+		c.calls[chunk] = make([]atomic.Pointer[commandContext], callChunk)
+	}
+	return &c.calls[chunk][slot%callChunk]
+}
+
+// find returns the context of a call in flight, nil if it has ended.
+func (c *Connection) find(sequence core.Sequence) *commandContext {
+	slot := sequence.Slot()
+	chunk := int(slot / callChunk)
+	if chunk >= len(c.calls) || c.calls[chunk] == nil {
+		return nil
+	}
+	ctx := c.calls[chunk][slot%callChunk].Load()
+	if ctx == nil || ctx.sequence != sequence {
+		return nil
+	}
+	return ctx
+}
+
+// refuse ends a call that has no task. It never waits.
+func (c *Connection) refuse(sequence core.Sequence, e *core.Error) {
+	if e.Outcome == core.OutcomeUnknown {
+		e.Outcome = core.Refused
+	}
+	// An error means that the connection has ended, and the call with it.
+	_ = c.transport.Post(core.Frame{Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, e)})
+}
+
+// enqueue queues a task and sees to it that a worker will take it. It reports false if no commands
+// are taken any more.
+func (c *Connection) enqueue(t *task, end core.Position) bool {
+	c.mu.Lock()
+	if c.draining {
+		c.mu.Unlock()
+		return false
+	}
+	c.accepted = end
+	c.running++
+	c.queue = append(c.queue, t)
+	wake := !c.searching
+	c.searching = true
+	c.mu.Unlock()
+	if wake {
+		c.invoker.workers.serve(c)
+	}
+	return true
+}
+
+// work runs tasks until the queue is empty. The caller is a worker that has been woken for it.
+func (c *Connection) work() {
+	for woken := true; ; woken = false {
+		t := c.next(woken)
+		if t == nil {
+			return
+		}
+		t.run()
+	}
+}
+
+// next takes a task. If there are more, another worker is awake or is woken before next returns:
+// this one may now be busy for long.
+func (c *Connection) next(woken bool) *task {
+	c.mu.Lock()
+	if woken {
+		c.searching = false
+	}
+	if c.head == len(c.queue) {
+		c.mu.Unlock()
+		return nil
+	}
+	t := c.queue[c.head]
+	c.queue[c.head] = nil
+	if c.head++; c.head == len(c.queue) {
+		c.queue, c.head = c.queue[:0], 0
+	}
+	wake := c.head < len(c.queue) && !c.searching
+	if wake {
+		c.searching = true
+	}
+	c.mu.Unlock()
+	if wake {
+		c.invoker.workers.serve(c)
+	}
+	return t
+}
+
+// ended counts a command out.
+func (c *Connection) ended() {
+	c.invoker.inFlight.Add(-1)
+	c.mu.Lock()
+	c.running--
+	if c.running == 0 && c.draining {
+		close(c.idle)
+	}
+	c.mu.Unlock()
+}
+
+// whenIdle stops the acceptance of commands and returns a channel that is closed when none runs.
+func (c *Connection) whenIdle() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.draining {
+		c.draining = true
+		if c.running == 0 {
+			close(c.idle)
+		}
+	}
+	return c.idle
+}
+
+// cancelAll ends the contexts of all commands in flight. Called by the read loop at its end.
+func (c *Connection) cancelAll() {
+	for _, chunk := range c.calls {
+		for i := range chunk {
+			if ctx := chunk[i].Load(); ctx != nil {
+				ctx.cancel(context.Canceled)
+			}
+		}
+	}
+}
+
+// Drain tells the client that no more commands are accepted, waits until those in flight have
+// ended and their results are written, and ends the sending side; the client closes the connection
+// then. It gives up when ctx ends. Any goroutine may call it, while Serve runs.
+func (c *Connection) Drain(ctx context.Context) {
+	idle := c.whenIdle()
+	c.goAway(&core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
+	select {
+	case <-idle:
+		_ = c.transport.Flush(ctx) // an error means that the connection has ended
+	case <-ctx.Done():
+	}
+}
+
+// goAway posts a GOAWAY frame.
+func (c *Connection) goAway(e *core.Error) {
+	c.mu.Lock()
+	accepted := c.accepted
+	c.mu.Unlock()
+	body := binary.LittleEndian.AppendUint64(nil, uint64(accepted))
+	_ = c.transport.Post(core.Frame{Kind: core.KindGoAway, Body: core.AppendError(body, e)})
+}
+
+// Close ends the connection at once; Serve returns soon after, when the commands have ended.
+func (c *Connection) Close() { c.transport.Close(core.ErrClosed) }
+
+func (c *Connection) peerName() string {
+	if c.config.Peer.Address == nil {
+		return c.config.Peer.Name
+	}
+	return c.config.Peer.Address.String()
+}
+
+// OrderlyEnd reports whether err, from Serve, is an ordinary end of a connection that is not worth
+// a warning.
+func OrderlyEnd(err error) bool {
+	return err == nil || err == io.EOF || errors.Is(err, core.ErrClosed)
+}

@@ -1,0 +1,264 @@
+package handler
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/edict-go/edict/core"
+)
+
+// commandContext is the context of one command, and its Scope. It is never reused: user code may
+// keep it.
+//
+// It is a context of its own, not one made with context.WithCancel, because it is on the path of
+// every command: it is one allocation, has no channel until someone asks for it and no timer unless
+// there is a deadline.
+type commandContext struct {
+	connection *Connection
+	sequence   core.Sequence
+	stream     bool // constant; extra.flow is there then
+
+	mu    sync.Mutex
+	done  chan struct{} // nil until asked for
+	err   error         // set when the context has ended
+	extra *contextExtra // nil for most commands
+}
+
+// contextExtra has what only some commands need. Guarded by the context's mu, but for flow.
+type contextExtra struct {
+	deadline time.Time
+	timer    *time.Timer
+	metadata []byte // encoded, as it came
+	response core.Metadata
+	after    map[*func()]struct{} // context.AfterFunc callbacks
+	flow     *flow                // streams only; constant
+}
+
+func (c *commandContext) extraLocked() *contextExtra {
+	if c.extra == nil {
+		c.extra = &contextExtra{}
+	}
+	return c.extra
+}
+
+// Deadline implements context.Context.
+func (c *commandContext) Deadline() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil || c.extra.timer == nil {
+		return time.Time{}, false
+	}
+	return c.extra.deadline, true
+}
+
+// Done implements context.Context.
+func (c *commandContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err != nil {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// Err implements context.Context.
+func (c *commandContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Value implements context.Context.
+func (c *commandContext) Value(key any) any {
+	if key == core.ScopeKey {
+		return core.Scope(c)
+	}
+	return nil
+}
+
+// AfterFunc lets package context attach its own contexts without a goroutine for each.
+func (c *commandContext) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f() // as context.AfterFunc does: f is its caller's, who waits for it if need be
+		return func() bool { return false }
+	}
+	extra := c.extraLocked()
+	if extra.after == nil {
+		extra.after = map[*func()]struct{}{}
+	}
+	key := &f
+	extra.after[key] = struct{}{}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waiting := extra.after[key]
+		delete(extra.after, key)
+		return waiting
+	}
+}
+
+// String describes the context, for logs.
+func (c *commandContext) String() string { return fmt.Sprintf("edict.Command(%v)", c.sequence) }
+
+// setDeadline lets the context end after the time left.
+func (c *commandContext) setDeadline(left time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	extra := c.extraLocked()
+	extra.deadline = time.Now().Add(left)
+	extra.timer = time.AfterFunc(left, func() { c.cancel(context.DeadlineExceeded) })
+}
+
+// cancel ends the context; the first call counts.
+func (c *commandContext) cancel(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	if c.done != nil {
+		close(c.done)
+	}
+	var after map[*func()]struct{}
+	if c.extra != nil {
+		after, c.extra.after = c.extra.after, nil
+		if c.extra.timer != nil {
+			c.extra.timer.Stop()
+		}
+	}
+	c.mu.Unlock()
+	for f := range after {
+		go (*f)() // as context.AfterFunc does
+	}
+}
+
+// Peer implements core.Scope.
+func (c *commandContext) Peer() core.Peer { return c.connection.config.Peer }
+
+// Metadata implements core.Scope.
+func (c *commandContext) Metadata() core.Metadata {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil {
+		return nil
+	}
+	metadata, err := core.DecodeMetadata(c.extra.metadata)
+	if err != nil {
+		return nil // Connection.start has refused commands with malformed metadata
+	}
+	return metadata
+}
+
+// SetMetadata implements core.Scope.
+func (c *commandContext) SetMetadata(key string, values ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	extra := c.extraLocked()
+	if extra.response == nil {
+		extra.response = core.Metadata{}
+	}
+	extra.response.Set(key, values...)
+}
+
+// responseMetadata returns the encoded metadata for the end of the command, nil if there is none.
+func (c *commandContext) responseMetadata() ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil || len(c.extra.response) == 0 {
+		return nil, nil
+	}
+	return core.AppendMetadata(nil, c.extra.response)
+}
+
+// Draining implements core.Scope.
+func (c *commandContext) Draining() <-chan struct{} { return c.connection.invoker.draining }
+
+// SendResult implements core.ResultSender.
+func (c *commandContext) SendResult(buffer *core.Buffer) error {
+	size := len(buffer.Bytes)
+	if err := c.extra.flow.take(c, size+core.ResultOverhead); err != nil {
+		buffer.Release()
+		return err
+	}
+	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes}
+	if size >= core.LargeBody {
+		frame.Buffer = buffer
+	}
+	_, err := c.connection.transport.Send(c, frame)
+	if err != nil || frame.Buffer == nil {
+		buffer.Release()
+	}
+	if err != nil {
+		return c.sendError(err)
+	}
+	return nil
+}
+
+func (c *commandContext) sendError(err error) error {
+	if e := c.Err(); e != nil {
+		return e
+	}
+	return err
+}
+
+// flow is the credit of one stream of results.
+type flow struct {
+	mu        sync.Mutex
+	available int           // may be exceeded by one result
+	changed   chan struct{} // if not nil: closed when credit has come
+}
+
+// maxCredit bounds the credit of a stream: what can be asked for and what can add up.
+const maxCredit = 1<<31 - 1
+
+// take waits until there is any credit, then takes size of it.
+func (f *flow) take(ctx *commandContext, size int) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f.mu.Lock()
+		if f.available > 0 {
+			f.available -= size
+			f.mu.Unlock()
+			return nil
+		}
+		if f.changed == nil {
+			f.changed = make(chan struct{})
+		}
+		changed := f.changed
+		f.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// add gives credit. It reports whether that is within bounds.
+func (f *flow) add(body []byte) bool {
+	if len(body) != 4 {
+		return false
+	}
+	size := int64(binary.LittleEndian.Uint32(body))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if size == 0 || int64(f.available)+size > maxCredit {
+		return false
+	}
+	f.available += int(size)
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
+	}
+	return true
+}

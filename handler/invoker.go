@@ -1,0 +1,102 @@
+package handler
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/edict-go/edict/core"
+)
+
+// Interceptor surrounds the execution of every command, unary and stream alike. It runs in the
+// command's goroutine, after decoding. It may refuse the command by returning an error without
+// calling next, pass another context on, look at results (Call.OnResult), and change the error that
+// the caller gets. It must call next at most once.
+type Interceptor func(ctx context.Context, call *Call, next func(context.Context) error) error
+
+// Call is a command as an Interceptor sees it.
+type Call struct {
+	// Name is the command's name, Command the command itself, as it was decoded.
+	Name    string
+	Command any
+	// Stream is true for commands with any number of results.
+	Stream bool
+	// Scope has the peer and the metadata of both directions.
+	core.Scope
+
+	observers []func(any) error
+}
+
+// OnResult makes observe see each result before it is sent, in the goroutine that sends it. If it
+// returns an error the result is not sent, and Exec gets that error from Send, or, for a unary
+// command, the caller does.
+func (c *Call) OnResult(observe func(result any) error) {
+	c.observers = append(c.observers, observe)
+}
+
+// Config has the settings that all connections of a server share. The zero Config works.
+type Config struct {
+	// MaxInFlight is how many commands may run on the server at once; beyond, commands are refused
+	// with ResourceExhausted and a retry hint. 0 is 262,144; negative is no limit.
+	MaxInFlight int
+	// IdleWorkers is how many goroutines are kept for commands to come. 0 is 256; negative is none.
+	IdleWorkers int
+	// Logger gets what goes wrong on the server's side, stacks of panics for example. nil is
+	// slog.Default().
+	Logger *slog.Logger
+	// Interceptors surround each command, the first one outermost.
+	Interceptors []Interceptor
+}
+
+const (
+	defaultMaxInFlight = 1 << 18
+	defaultIdleWorkers = 256
+)
+
+// Invoker is what the connections of one server share. Safe for concurrent use.
+type Invoker struct {
+	config   Config
+	inFlight atomic.Int64
+	workers  workers
+
+	drainOnce sync.Once
+	draining  chan struct{}
+}
+
+// NewInvoker returns an Invoker. Stop must be called at the end.
+func NewInvoker(config Config) *Invoker {
+	if config.MaxInFlight == 0 {
+		config.MaxInFlight = defaultMaxInFlight
+	}
+	if config.IdleWorkers == 0 {
+		config.IdleWorkers = defaultIdleWorkers
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	i := &Invoker{config: config, draining: make(chan struct{})}
+	i.workers.maxIdle = max(0, config.IdleWorkers)
+	return i
+}
+
+// Drain closes the channel that running commands see as Scope.Draining.
+func (i *Invoker) Drain() { i.drainOnce.Do(func() { close(i.draining) }) }
+
+// InFlight returns the number of commands that run or wait to run.
+func (i *Invoker) InFlight() int { return int(i.inFlight.Load()) }
+
+// Stop ends the workers as they become idle. The Invoker still works afterwards.
+func (i *Invoker) Stop() { i.workers.stop() }
+
+// Wait waits until all workers have ended: after Stop, and after all connections have ended.
+func (i *Invoker) Wait() { i.workers.group.Wait() }
+
+// admit counts a command in, or reports that the server is full.
+func (i *Invoker) admit() bool {
+	if n := i.inFlight.Add(1); i.config.MaxInFlight > 0 && n > int64(i.config.MaxInFlight) {
+		i.inFlight.Add(-1)
+		return false
+	}
+	return true
+}

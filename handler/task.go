@@ -1,0 +1,201 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/edict-go/edict/core"
+)
+
+// task is one command from its arrival to its end; it is the Execution that its Executor sees. It
+// belongs to the read loop until it is queued, then to the worker that takes it.
+type task struct {
+	connection *Connection
+	ctx        *commandContext
+	cell       *atomic.Pointer[commandContext] // where the read loop finds ctx
+	executor   core.Executor
+	name       string
+
+	body   []byte       // the encoded command, in kept or buffer
+	kept   []byte       // small bodies; reused
+	buffer *core.Buffer // large ones
+
+	scratch *core.Buffer // the encoded result of a unary command
+	replied bool
+	begun   bool // Exec was called
+	call    *Call
+}
+
+var tasks = sync.Pool{New: func() any { return new(task) }}
+
+// maxKeptBuffer bounds what a recycled task keeps for its next use.
+const maxKeptBuffer = 8 << 10
+
+func (t *task) recycle() {
+	t.buffer.Release()
+	if cap(t.kept) > maxKeptBuffer {
+		t.kept = nil
+	}
+	if t.scratch != nil && cap(t.scratch.Bytes) > maxKeptBuffer {
+		t.scratch.Release()
+		t.scratch = nil
+	}
+	*t = task{kept: t.kept[:0], scratch: t.scratch}
+	tasks.Put(t)
+}
+
+// run executes the command and ends it, whatever Exec does: return, panic or end its goroutine.
+func (t *task) run() {
+	var err error
+	returned := false
+	defer func() {
+		if !returned {
+			if cause := recover(); cause != nil {
+				err = t.panicked(cause)
+			} else {
+				err = core.Errorf(core.Internal, "the command ended its goroutine (runtime.Goexit)")
+			}
+		}
+		t.end(err)
+	}()
+	if err = t.ctx.Err(); err == nil {
+		err = t.executor.Execute(t.ctx, t)
+	}
+	returned = true
+}
+
+// panicked logs a panic with its stack, which is not for the caller to see.
+func (t *task) panicked(cause any) error {
+	t.connection.invoker.config.Logger.Error("edict: command panicked",
+		"command", t.name, "peer", t.connection.peerName(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	return core.Errorf(core.Internal, "the command panicked; the server's log has the details")
+}
+
+// end sends what came of the command and forgets it.
+func (t *task) end(err error) {
+	c, ctx := t.connection, t.ctx
+	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
+	if ended := ctx.Err(); ended != nil && err != nil && core.CodeOf(err) == core.Unknown {
+		err = fmt.Errorf("%w: %w", ended, err)
+	}
+	ctx.cancel(context.Canceled)
+	frame := t.lastFrame(err)
+	// The caller may reuse the slot as soon as it has the frame, so free it before.
+	t.cell.Store(nil)
+	_, sendErr := c.transport.Send(context.Background(), frame)
+	if sendErr != nil {
+		frame.Buffer.Release()
+		if core.CodeOf(sendErr) == core.ResourceExhausted { // too big for the caller; else it is gone
+			c.refuse(ctx.sequence, &core.Error{Code: core.ResourceExhausted, Outcome: core.Executed, Message: sendErr.Error()})
+		}
+	}
+	t.recycle()
+	c.ended()
+}
+
+// lastFrame returns the frame that ends the call.
+func (t *task) lastFrame(err error) core.Frame {
+	frame := core.Frame{Sequence: t.ctx.sequence}
+	metadata, metadataErr := t.ctx.responseMetadata()
+	if err == nil {
+		err = metadataErr
+	}
+	switch {
+	case err != nil:
+		frame.Kind = core.KindError
+		frame.Body = core.AppendError(nil, t.describe(err))
+	case t.replied:
+		frame.Kind, frame.Flags = core.KindResult, core.FlagLast
+		frame.Body = t.scratch.Bytes
+		if len(frame.Body) >= core.LargeBody {
+			frame.Buffer, t.scratch = t.scratch, nil
+		}
+	default:
+		frame.Kind = core.KindEnd
+	}
+	if len(metadata) > 0 {
+		frame.Flags |= core.FlagMetadata
+		frame.Metadata = metadata
+	}
+	return frame
+}
+
+// maxMessage bounds the text of an error on the wire.
+const maxMessage = 16 << 10
+
+// describe returns err as it goes over the wire.
+func (t *task) describe(err error) *core.Error {
+	e := core.AsError(err)
+	e.Outcome = core.Refused
+	if t.begun {
+		e.Outcome = core.Executed
+	}
+	if len(e.Message) > maxMessage {
+		e.Message = e.Message[:maxMessage]
+	}
+	size := 0
+	for i, detail := range e.Details {
+		if size += len(detail.Type) + len(detail.JSON); size > maxMessage || i >= maxDetails {
+			e.Details = e.Details[:i]
+			break
+		}
+	}
+	return e
+}
+
+// maxDetails bounds the details of an error on the wire.
+const maxDetails = 64
+
+// Command implements core.Execution.
+func (t *task) Command() []byte { return t.body }
+
+// Intercepted implements core.Execution.
+func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Interceptors) > 0 }
+
+// Intercept implements core.Execution.
+func (t *task) Intercept(ctx context.Context, command any, next func(context.Context) error) error {
+	t.call = &Call{Name: t.name, Command: command, Stream: t.executor.Stream(), Scope: t.ctx}
+	return t.intercept(ctx, t.connection.invoker.config.Interceptors, next)
+}
+
+func (t *task) intercept(ctx context.Context, interceptors []Interceptor, next func(context.Context) error) error {
+	if len(interceptors) == 0 {
+		return next(ctx)
+	}
+	return interceptors[0](ctx, t.call, func(ctx context.Context) error {
+		return t.intercept(ctx, interceptors[1:], next)
+	})
+}
+
+// Begin implements core.Execution.
+func (t *task) Begin() { t.begun = true }
+
+// Observe implements core.Execution.
+func (t *task) Observe(result any) error {
+	for _, observe := range t.call.observers {
+		if err := observe(result); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Scratch implements core.Execution.
+func (t *task) Scratch() []byte {
+	if t.scratch == nil {
+		t.scratch = core.GetBuffer(0)
+	}
+	return t.scratch.Bytes[:0]
+}
+
+// Reply implements core.Execution.
+func (t *task) Reply(encoded []byte) {
+	t.scratch.Bytes = encoded
+	t.replied = true
+}
+
+// Results implements core.Execution.
+func (t *task) Results() core.ResultSender { return t.ctx }

@@ -1,0 +1,157 @@
+package edict
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/edict-go/edict/codec"
+	"github.com/edict-go/edict/codec/json"
+	"github.com/edict-go/edict/handler"
+)
+
+// DialOption changes what Dial does. A ClientConfig is one too.
+type DialOption interface{ applyToDial(*dialSettings) }
+
+// ServerOption changes what a server does. A ServerConfig is one too.
+type ServerOption interface{ applyToServer(*serverSettings) }
+
+// Option is for clients and servers alike.
+type Option interface {
+	DialOption
+	ServerOption
+}
+
+// ClientConfig has a client's settings that are data. The zero value works. Give it to Dial as an
+// option.
+type ClientConfig struct {
+	// Name is what the client calls itself in the server's logs.
+	Name string
+	// MaxFrame is the largest message (one result) that is accepted, in bytes; 0 is 4 MiB. It is
+	// 64 KiB at least.
+	MaxFrame int
+	// MaxInFlight is how many commands may be in flight, beyond what the server allows; 0 is 16,384.
+	MaxInFlight int
+	// Window is how many bytes of a stream's results may be under way before the caller takes some;
+	// 0 is 256 KiB.
+	Window int
+	// HandshakeBytes and HandshakeTimeout bound the handshake; 0 is 64 KiB and 5 s.
+	HandshakeBytes   int
+	HandshakeTimeout time.Duration
+	// WriteTimeout is how long the server may take nothing of what is written before the connection
+	// is given up; 0 is 30 s.
+	WriteTimeout time.Duration
+	// AllowShapeDifferences lets Dial succeed although some commands have another shape on the
+	// server, as during a rolling upgrade. Codecs that write the names of fields cope with fields
+	// that only one side has; with those that don't (MUS, compact MessagePack) just the commands
+	// that differ fail, without being sent. By default Dial fails and names the command and field.
+	AllowShapeDifferences bool
+}
+
+// ServerConfig has a server's settings that are data. The zero value works. Give it to NewServer as
+// an option.
+type ServerConfig struct {
+	// Name is what the server calls itself to its clients.
+	Name string
+	// MaxFrame is the largest message (one command) that is accepted, in bytes; 0 is 4 MiB. It is
+	// 64 KiB at least.
+	MaxFrame int
+	// MaxInFlight is how many commands one connection may have in flight; 0 is 16,384. Clients are
+	// told, and wait.
+	MaxInFlight int
+	// MaxInFlightServer is how many commands may be in flight on all connections together; 0 is
+	// 262,144, negative is no limit. Those beyond are Refused with a retry hint.
+	MaxInFlightServer int
+	// MaxConnections is how many connections may be open; 0 is 65,536. Those beyond are rejected.
+	MaxConnections int
+	// IdleWorkers is how many goroutines are kept for commands to come; 0 is 256, negative is none.
+	IdleWorkers int
+	// HandshakeBytes and HandshakeTimeout bound the handshake; 0 is 64 KiB and 5 s.
+	HandshakeBytes   int
+	HandshakeTimeout time.Duration
+	// WriteTimeout is how long a client may take nothing of what is written before its connection
+	// is given up; 0 is 30 s.
+	WriteTimeout time.Duration
+}
+
+func (c ClientConfig) applyToDial(s *dialSettings)     { s.config = c }
+func (c ServerConfig) applyToServer(s *serverSettings) { s.config = c }
+
+// dialSettings is what the options of Dial add up to.
+type dialSettings struct {
+	shared
+	config       ClientConfig
+	dial         func(ctx context.Context) (net.Conn, error)
+	interceptors []ClientInterceptor
+}
+
+// serverSettings is what the options of NewServer add up to.
+type serverSettings struct {
+	shared
+	config       ServerConfig
+	interceptors []ServerInterceptor
+}
+
+type shared struct {
+	codecs []codec.Codec
+	tls    *tls.Config
+	logger *slog.Logger
+}
+
+func defaultShared() shared { return shared{codecs: []codec.Codec{json.Codec}} }
+
+type option func(*shared)
+
+func (o option) applyToDial(s *dialSettings)     { o(&s.shared) }
+func (o option) applyToServer(s *serverSettings) { o(&s.shared) }
+
+type dialOption func(*dialSettings)
+
+func (o dialOption) applyToDial(s *dialSettings) { o(s) }
+
+type serverOption func(*serverSettings)
+
+func (o serverOption) applyToServer(s *serverSettings) { o(s) }
+
+// WithCodecs sets the codecs, on a client in order of preference: the server takes the first that
+// it has too. The default is JSON alone.
+func WithCodecs(codecs ...codec.Codec) Option {
+	return option(func(s *shared) { s.codecs = codecs })
+}
+
+// WithTLS sets the configuration for tls:// addresses: on a server with a certificate, on a client
+// with RootCAs if the system's don't do; with ClientAuth and Certificates for mutual TLS. TLS 1.2 is
+// the least that is spoken.
+func WithTLS(config *tls.Config) Option {
+	return option(func(s *shared) { s.tls = config })
+}
+
+// WithLogger sets where a server reports what goes wrong on its side: panics with their stacks,
+// failed handshakes, broken connections. A client reports to it only differences in the shapes of
+// commands. The default is slog.Default().
+func WithLogger(logger *slog.Logger) Option {
+	return option(func(s *shared) { s.logger = logger })
+}
+
+// WithDialer makes Dial connect with dial instead of by the address, which is then only a name.
+func WithDialer(dial func(ctx context.Context) (net.Conn, error)) DialOption {
+	return dialOption(func(s *dialSettings) { s.dial = dial })
+}
+
+// WithClientInterceptors adds interceptors to a client, the first one outermost.
+func WithClientInterceptors(interceptors ...ClientInterceptor) DialOption {
+	return dialOption(func(s *dialSettings) { s.interceptors = append(s.interceptors, interceptors...) })
+}
+
+// WithServerInterceptors adds interceptors to a server, the first one outermost.
+func WithServerInterceptors(interceptors ...ServerInterceptor) ServerOption {
+	return serverOption(func(s *serverSettings) { s.interceptors = append(s.interceptors, interceptors...) })
+}
+
+// ServerInterceptor surrounds the execution of every command. See [handler.Interceptor].
+type ServerInterceptor = handler.Interceptor
+
+// ServerCall is a command as a ServerInterceptor sees it. See [handler.Call].
+type ServerCall = handler.Call

@@ -1,0 +1,199 @@
+package edict
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/delegate"
+	"github.com/edict-go/edict/handler"
+	"github.com/edict-go/edict/transport"
+)
+
+// Server executes the commands of its clients against one receiver. Safe for concurrent use.
+type Server struct {
+	settings  serverSettings
+	executors map[string][]core.Executor // by codec and the registry's index
+	acceptor  *delegate.Acceptor
+	invoker   *handler.Invoker
+	engine    *core.Server
+	problem   error // what is wrong with the settings; Serve returns it
+}
+
+// NewServer returns a server for receiver, which all commands share: it must be safe for concurrent
+// use. If T is an interface, name it: edict.NewServer[Calculator](&calc{}, Commands).
+//
+// What is wrong with the settings, such as a codec that can't encode a command, is reported when
+// the server is to serve.
+func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption) *Server {
+	s := &Server{settings: serverSettings{shared: defaultShared()}, executors: map[string][]core.Executor{}}
+	for _, option := range options {
+		option.applyToServer(&s.settings)
+	}
+	config := &s.settings.config
+	for _, c := range s.settings.codecs {
+		if err := commands.Check(c); err != nil {
+			s.problem = &Error{Code: FailedPrecondition, Message: err.Error(), Cause: err}
+			break
+		}
+		for i := range commands.Len() {
+			s.executors[c.Name()] = append(s.executors[c.Name()], commands.At(i).Executor(c, receiver))
+		}
+	}
+	s.acceptor = delegate.NewAcceptor(delegate.Config{
+		Name: config.Name, Codecs: codecNames(s.settings.codecs), Commands: definitions(commands),
+		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight,
+		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
+	})
+	s.invoker = handler.NewInvoker(handler.Config{
+		MaxInFlight: config.MaxInFlightServer, IdleWorkers: config.IdleWorkers,
+		Logger: s.settings.log(), Interceptors: s.settings.interceptors,
+	})
+	s.engine = core.NewServer(core.ServerConfig{
+		Accept: s.accept, MaxConnections: config.MaxConnections, Logger: s.settings.log(),
+	})
+	return s
+}
+
+// Listen listens at a tcp://, tls:// or unix:// address, with the TLS configuration of the server's
+// options. Give the listener to Serve. With port 0 the system chooses one: see its Addr.
+func (s *Server) Listen(address string) (net.Listener, error) {
+	return transport.Listen(context.Background(), address, s.settings.tls)
+}
+
+// ListenAndServe listens at an address and serves until Shutdown or Close. See Listen and Serve.
+func (s *Server) ListenAndServe(address string) error {
+	if s.problem != nil {
+		return s.problem
+	}
+	listener, err := s.Listen(address)
+	if err != nil {
+		return err
+	}
+	return s.Serve(listener)
+}
+
+// Serve accepts connections from any listener, which it closes at the end. It returns after
+// Shutdown or Close, with an error that matches ErrClosed, or when the listener fails. A server may
+// serve several listeners at once.
+func (s *Server) Serve(listener net.Listener) error {
+	if s.problem != nil {
+		_ = listener.Close()
+		return s.problem
+	}
+	return s.engine.Serve(listener)
+}
+
+// Connections returns the number of open connections, InFlight that of commands.
+func (s *Server) Connections() int { return s.engine.Connections() }
+
+// InFlight returns the number of commands that run or wait to.
+func (s *Server) InFlight() int { return s.invoker.InFlight() }
+
+// Shutdown ends the server gracefully: it stops listening, tells the clients that it takes no more
+// commands, closes the channel that running commands see as Draining, waits until they have ended
+// and their results are written, and closes the connections. When it returns nil, all goroutines of
+// the server have ended. If ctx ends first, it closes what is left, as Close does, and returns ctx's
+// error. It may be called again, also after Close, to wait for the end.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.invoker.Drain()
+	err := s.engine.Shutdown(ctx)
+	s.invoker.Stop()
+	if err == nil {
+		s.invoker.Wait()
+	}
+	return err
+}
+
+// Close ends the server at once: connections are closed and the contexts of running commands end.
+// It does not wait for commands; Shutdown, called after it, does.
+func (s *Server) Close() error {
+	s.invoker.Drain()
+	err := s.engine.Close()
+	s.invoker.Stop()
+	return err
+}
+
+// accept makes the session of a new connection.
+func (s *Server) accept(conn net.Conn, full bool) core.Session {
+	return &session{
+		server: s, full: full,
+		carrier: transport.NewConn(conn, transport.Config{WriteTimeout: s.settings.config.WriteTimeout}),
+	}
+}
+
+// session is one connection of a server, from its handshake to its end. It implements core.Session.
+type session struct {
+	server  *Server
+	carrier *transport.Conn
+	full    bool // the server has too many connections: turn this one away
+
+	mu         sync.Mutex // guards the following
+	connection *handler.Connection
+	draining   bool
+}
+
+// fullRetry is the retry hint of a server that has too many connections.
+const fullRetry = 1e9
+
+// Serve implements core.Session.
+func (s *session) Serve() {
+	defer s.carrier.Wait()
+	var refusal *core.Error
+	if s.full {
+		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has too many connections"}
+	}
+	logger := s.server.settings.log()
+	agreement, err := s.server.acceptor.Accept(s.carrier, refusal)
+	if err != nil {
+		logger.Warn("edict: handshake failed", "peer", s.carrier.NetConn().RemoteAddr(), "error", err)
+		s.carrier.Close(err)
+		return
+	}
+	connection := s.server.newConnection(s.carrier, agreement)
+	if !s.begin(connection) {
+		connection.Close() // shut down during the handshake
+	}
+	if err := connection.Serve(); !handler.OrderlyEnd(err) {
+		logger.Warn("edict: connection broke", "peer", s.carrier.NetConn().RemoteAddr(), "client", agreement.PeerName, "error", err)
+	}
+}
+
+// newConnection puts an agreement into force.
+func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agreement) *handler.Connection {
+	executors := make([]core.Executor, len(agreement.Commands))
+	for number, index := range agreement.Commands {
+		if index >= 0 {
+			executors[number] = s.executors[agreement.Codec][index]
+		}
+	}
+	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
+		Executors: executors, Names: agreement.Names,
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window,
+		Peer: peerOf(carrier.NetConn(), agreement),
+	})
+}
+
+func (s *session) begin(connection *handler.Connection) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.connection = connection
+	return !s.draining
+}
+
+// Drain implements core.Session.
+func (s *session) Drain(ctx context.Context) {
+	s.mu.Lock()
+	s.draining = true
+	connection := s.connection
+	s.mu.Unlock()
+	if connection == nil { // nothing runs yet
+		s.Close()
+		return
+	}
+	connection.Drain(ctx)
+}
+
+// Close implements core.Session.
+func (s *session) Close() { s.carrier.Close(core.ErrClosed) }

@@ -1,0 +1,399 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/edict-go/edict/core"
+)
+
+const (
+	// maxBatches is how many batches a caller writes, for itself and others, before it hands the
+	// role to a goroutine of the connection.
+	maxBatches = 4
+	// batchSize is the capacity that a batch starts with.
+	batchSize = 8 << 10
+	// writeStep is how much is given to a blocking write at once, so that WriteTimeout measures
+	// progress and not the size of the batch.
+	writeStep = 256 << 10
+)
+
+// errPeerNotReading ends a connection whose peer sends what must be answered but reads nothing.
+var errPeerNotReading = errors.New("the peer does not read: too much is queued for it")
+
+// writer is the combining writer of a Conn. See the package's documentation.
+//
+// The writing role: whoever sets writing to true writes batch, and nobody else touches it, until it
+// sets writing to false with nothing pending, or hands the role to pump.
+type writer struct {
+	owner    *Conn
+	tryWrite func(fd uintptr) bool // made once: a closure per write would be an allocation
+	pumps    sync.WaitGroup        // goroutines that run pump; added to under mu while err is nil
+
+	// Owned by the holder of the writing role.
+	batch   batch
+	parts   [][]byte // what of batch is not yet written
+	tryFail error    // what tryWrite met
+
+	mu        sync.Mutex // held briefly, never during I/O or encoding
+	pending   batch      // queued, not yet taken by the holder of the role
+	appended  core.Position
+	attempted core.Position // end of the last batch taken
+	writing   bool
+	err       error         // why the connection is closed; owner.done is closed then
+	room      chan struct{} // if not nil: closed when pending has been taken
+	drained   chan struct{} // if not nil: closed when the role is given up
+}
+
+// batch is a run of frames: bytes with gaps where large bodies go that are not copied.
+type batch struct {
+	buffer *core.Buffer // nil while empty
+	large  []largeBody
+	size   int // of both together
+}
+
+// largeBody is written before the byte at offset of the batch's buffer.
+type largeBody struct {
+	offset int
+	body   []byte
+	buffer *core.Buffer
+}
+
+func (b *batch) release() {
+	b.buffer.Release()
+	b.buffer = nil
+	for i := range b.large {
+		b.large[i].buffer.Release()
+		b.large[i] = largeBody{}
+	}
+	b.large = b.large[:0]
+	b.size = 0
+}
+
+func (w *writer) init(owner *Conn) {
+	w.owner = owner
+	w.tryWrite = w.writeWithoutWaiting
+}
+
+// Send implements core.Transport.
+func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error) {
+	w := &c.writer
+	w.mu.Lock()
+	for w.pending.size >= c.config.QueueBytes && w.err == nil {
+		if err := w.waitForRoom(ctx); err != nil {
+			w.mu.Unlock()
+			return 0, err
+		}
+	}
+	return w.queue(frame)
+}
+
+// Post implements core.Transport.
+func (c *Conn) Post(frame core.Frame) error {
+	w := &c.writer
+	w.mu.Lock()
+	if w.pending.size >= c.config.QueueBytes+postLimit && w.err == nil {
+		w.mu.Unlock()
+		w.fail(errPeerNotReading)
+		return errPeerNotReading
+	}
+	_, err := w.queue(frame)
+	return err
+}
+
+// SendPreface queues the first bytes of the connection.
+func (c *Conn) SendPreface(preface [PrefaceSize]byte) {
+	w := &c.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.grow()
+	w.pending.buffer.Bytes = append(w.pending.buffer.Bytes, preface[:]...)
+	w.pending.size += len(preface)
+	w.appended += core.Position(len(preface))
+}
+
+// waitForRoom waits, with mu released meanwhile, until the pending batch is taken, the connection
+// fails (then it returns nil: the caller looks at err) or ctx ends.
+func (w *writer) waitForRoom(ctx context.Context) error {
+	if w.room == nil {
+		w.room = make(chan struct{})
+	}
+	room := w.room
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	select {
+	case <-room:
+	case <-w.owner.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// queue appends frame to the pending batch, releases mu, which the caller has locked, and writes if
+// nobody else does. If it returns an error nothing was queued.
+func (w *writer) queue(frame core.Frame) (core.Position, error) {
+	length := payloadSize(&frame)
+	if err := w.err; err != nil {
+		w.mu.Unlock()
+		return 0, err
+	}
+	if length > w.owner.config.MaxSend {
+		w.mu.Unlock()
+		return 0, core.Errorf(core.ResourceExhausted, "message of %d bytes; the peer accepts at most %d (MaxFrame)", length, w.owner.config.MaxSend)
+	}
+	position := w.appended
+	w.appendLocked(&frame, length)
+	if w.writing {
+		w.mu.Unlock()
+		return position, nil
+	}
+	w.writing = true
+	if w.owner.raw == nil {
+		w.startPumpLocked()
+		w.mu.Unlock()
+		return position, nil
+	}
+	w.mu.Unlock()
+	w.combine()
+	return position, nil
+}
+
+func (w *writer) grow() {
+	if w.pending.buffer == nil {
+		w.pending.buffer = core.GetBuffer(batchSize)
+	}
+}
+
+func (w *writer) appendLocked(frame *core.Frame, length int) {
+	w.grow()
+	p := &w.pending
+	p.buffer.Bytes = appendHeader(p.buffer.Bytes, frame, length)
+	if frame.Buffer != nil {
+		p.large = append(p.large, largeBody{len(p.buffer.Bytes), frame.Body, frame.Buffer})
+	} else {
+		p.buffer.Bytes = append(p.buffer.Bytes, frame.Body...)
+	}
+	p.size += HeaderSize + length
+	w.appended += core.Position(HeaderSize + length)
+}
+
+// combine writes what is pending, in the caller's goroutine, without ever waiting for the network.
+// It holds the writing role and has given it up or handed it on when it returns.
+func (w *writer) combine() {
+	runtime.Gosched() // every goroutine that is ready appends its frame first
+	for range maxBatches {
+		if !w.takeBatch() {
+			return
+		}
+		done, err := w.tryBatch()
+		if err != nil {
+			w.fail(err)
+			w.leave()
+			return
+		}
+		if !done {
+			break
+		}
+		w.batch.release()
+	}
+	w.mu.Lock()
+	if w.err != nil {
+		w.mu.Unlock()
+		w.leave()
+		return
+	}
+	w.startPumpLocked()
+	w.mu.Unlock()
+}
+
+// takeBatch makes the pending frames the batch of the role's holder. If there are none, or if the
+// connection has failed, it gives up the role and returns false.
+func (w *writer) takeBatch() bool {
+	w.mu.Lock()
+	if w.pending.size == 0 || w.err != nil {
+		w.leaveLocked()
+		w.mu.Unlock()
+		return false
+	}
+	w.batch, w.pending = w.pending, w.batch
+	w.attempted = w.appended
+	if w.room != nil {
+		close(w.room)
+		w.room = nil
+	}
+	w.mu.Unlock()
+
+	w.parts = w.parts[:0]
+	start := 0
+	for _, large := range w.batch.large {
+		w.parts = append(w.parts, w.batch.buffer.Bytes[start:large.offset], large.body)
+		start = large.offset
+	}
+	if start < len(w.batch.buffer.Bytes) {
+		w.parts = append(w.parts, w.batch.buffer.Bytes[start:])
+	}
+	return true
+}
+
+// leave gives up the writing role after a failure.
+func (w *writer) leave() {
+	w.batch.release()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leaveLocked()
+}
+
+func (w *writer) leaveLocked() {
+	w.writing = false
+	if w.err != nil {
+		w.pending.release()
+	}
+	if w.drained != nil {
+		close(w.drained)
+		w.drained = nil
+	}
+}
+
+// tryBatch writes as much of parts as the socket takes and reports whether that was all.
+func (w *writer) tryBatch() (done bool, err error) {
+	w.tryFail = nil
+	if err := w.owner.raw.Write(w.tryWrite); err != nil {
+		return false, err
+	}
+	return len(w.parts) == 0, w.tryFail
+}
+
+// advance drops the first n bytes of parts[0], or all of it.
+func (w *writer) advance(n int) {
+	if n < len(w.parts[0]) {
+		w.parts[0] = w.parts[0][n:]
+		return
+	}
+	w.parts = w.parts[1:]
+}
+
+// startPumpLocked hands the writing role to a goroutine that may wait for the network.
+func (w *writer) startPumpLocked() { w.pumps.Go(w.pump) }
+
+// pump writes, waiting for the network, until nothing is pending. It has the writing role.
+//
+// Started by whoever had the role and could not go on; ends when there is nothing to write or the
+// connection has failed; Conn.Wait waits for it.
+func (w *writer) pump() {
+	for {
+		for len(w.parts) > 0 {
+			if err := w.writePart(); err != nil {
+				w.fail(err)
+				w.leave()
+				return
+			}
+		}
+		w.batch.release()
+		runtime.Gosched()
+		if !w.takeBatch() {
+			return
+		}
+	}
+}
+
+// writePart writes some of parts[0], waiting until the peer takes it or WriteTimeout has passed.
+func (w *writer) writePart() error {
+	part := w.parts[0]
+	if len(part) == 0 {
+		w.advance(0)
+		return nil
+	}
+	c := w.owner
+	if err := c.conn.SetWriteDeadline(time.Now().Add(c.config.WriteTimeout)); err != nil {
+		return err
+	}
+	n, err := c.conn.Write(part[:min(len(part), writeStep)])
+	w.advance(n)
+	if err != nil {
+		if IsTimeout(err) {
+			return fmt.Errorf("the peer took nothing for %v: %w", c.config.WriteTimeout, err)
+		}
+		return err
+	}
+	return c.conn.SetWriteDeadline(time.Time{})
+}
+
+// fail closes the connection; the first cause stays.
+func (w *writer) fail(cause error) {
+	w.mu.Lock()
+	if w.err != nil {
+		w.mu.Unlock()
+		return
+	}
+	w.err = cause
+	if !w.writing {
+		w.pending.release()
+	}
+	close(w.owner.done)
+	w.mu.Unlock()
+	// A TLS close would wait for a peer that doesn't read to take the alert; frames tell the peer
+	// all that matters, and a graceful end has sent the alert in Flush.
+	conn := w.owner.conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	_ = conn.Close() // the cause is the error that counts
+}
+
+// Withdraw implements core.Transport.
+func (c *Conn) Withdraw(position core.Position) bool {
+	w := &c.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if position < w.attempted {
+		return false
+	}
+	if w.err != nil {
+		return true // what was not taken when the connection failed never will be
+	}
+	// The frame is pending. Large bodies before it are not in the buffer.
+	offset := int(position - w.attempted)
+	skipped := 0
+	for _, large := range w.pending.large {
+		if large.offset+skipped > offset {
+			break
+		}
+		skipped += len(large.body)
+	}
+	w.pending.buffer.Bytes[offset-skipped+4] = byte(core.KindPadding)
+	return true
+}
+
+// Attempted implements core.Transport.
+func (c *Conn) Attempted() core.Position {
+	c.writer.mu.Lock()
+	defer c.writer.mu.Unlock()
+	return c.writer.attempted
+}
+
+// drain waits until nothing is queued or being written.
+func (w *writer) drain(ctx context.Context) error {
+	w.mu.Lock()
+	for w.writing && w.err == nil {
+		if w.drained == nil {
+			w.drained = make(chan struct{})
+		}
+		drained := w.drained
+		w.mu.Unlock()
+		select {
+		case <-drained:
+		case <-w.owner.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		w.mu.Lock()
+	}
+	defer w.mu.Unlock()
+	return w.err
+}
