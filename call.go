@@ -42,11 +42,14 @@ func WithResponseMetadata(target *Metadata) CallOption {
 }
 
 func settle(options []CallOption) callSettings {
-	var s callSettings
-	for _, option := range options {
-		option.applyToCall(&s)
+	if len(options) == 0 {
+		return callSettings{} // most calls; the one below is allocated
 	}
-	return s
+	s := new(callSettings)
+	for _, option := range options {
+		option.applyToCall(s)
+	}
+	return *s
 }
 
 // Call executes a command and returns its result. It waits until the command has ended, ctx ends or

@@ -115,6 +115,9 @@ type serverOption func(*serverSettings)
 
 func (o serverOption) applyToServer(s *serverSettings) { o(s) }
 
+// Codec turns values into bytes and back. See [codec.Codec].
+type Codec = codec.Codec
+
 // WithCodecs sets the codecs, on a client in order of preference: the server takes the first that
 // it has too. The default is JSON alone.
 func WithCodecs(codecs ...codec.Codec) Option {

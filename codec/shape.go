@@ -17,8 +17,12 @@ import (
 // affair: it is one line, with the type's name.
 type Shape []string
 
-// maxShapeLines bounds a shape; what is beyond is not compared.
-const maxShapeLines = 512
+// maxShapeLines bounds a shape; what is beyond is not compared. maxPointers bounds how far pointers to
+// pointers are followed, for types like type P *P.
+const (
+	maxShapeLines = 512
+	maxPointers   = 16
+)
 
 // Fingerprint returns a number that differs, for all that can be expected, where the shape does
 // (FNV-1a, 64 bits, over the lines, each ended by a newline).
@@ -48,6 +52,9 @@ func (s Shape) Difference(other Shape, there string) string {
 	}
 	if s[0] != other[0] {
 		return fmt.Sprintf("it is a %s command here, a %s command on the %s", s[0], other[0], there)
+	}
+	if len(s) == 1 || len(other) == 1 {
+		return "its shape differs" // the other side has left out the fields
 	}
 	for _, line := range s[1:] {
 		path, kind := cutLine(line)
@@ -131,7 +138,7 @@ func (w *shapeWriter) add(path string, t reflect.Type) {
 		return
 	}
 	kind := ""
-	for t.Kind() == reflect.Pointer {
+	for depth := 0; t.Kind() == reflect.Pointer && depth < maxPointers; depth++ {
 		t, kind = t.Elem(), "*"
 	}
 	if path == "" || path == ">" {

@@ -27,13 +27,13 @@ type call struct {
 	position Position // of the COMMAND frame; the reader must not look at it
 
 	// Owned by the caller's goroutine.
-	scratch  *Buffer  // to encode the command in
-	current  received // the last message
-	consumed int      // bytes taken and not yet credited
-	failed   *Error   // the error that has ended the call, for later Receives
+	scratch  *Buffer   // to encode the command in
+	current  delivered // the last message
+	consumed int       // bytes taken and not yet credited
+	failed   *Error    // the error that has ended the call, for later Receives
 
 	mu        sync.Mutex // guards the following
-	queue     []received
+	queue     []delivered
 	head      int    // queue[:head] has been taken
 	reply     []byte // the body of the first result lies here, if it is small
 	replyUsed bool   // reply is in the queue or with the caller
@@ -45,8 +45,8 @@ type call struct {
 	canceled  error  // the cause given to Cancel
 }
 
-// received is a result that the caller has not taken yet.
-type received struct {
+// delivered is a result on its way to the caller.
+type delivered struct {
 	body   []byte
 	buffer *Buffer // nil if body is in reply
 }
@@ -180,6 +180,10 @@ func (c *call) enqueueLocked(frame *Frame) error {
 		c.failure = &Error{Code: ResourceExhausted, Outcome: Executed, Message: "the result is larger than this client accepts (MaxFrame)"}
 		return nil
 	}
+	if !c.stream && frame.Flags&FlagLast == 0 {
+		frame.Buffer.Release()
+		return fmt.Errorf("protocol error: call %v has one result and got another", c.sequence)
+	}
 	if c.stream {
 		// The server may overdraw its credit with one result, as large as a frame may be.
 		if c.window <= 0 {
@@ -190,15 +194,15 @@ func (c *call) enqueueLocked(frame *Frame) error {
 	}
 	switch {
 	case frame.Buffer != nil:
-		c.queue = append(c.queue, received{frame.Body, frame.Buffer})
+		c.queue = append(c.queue, delivered{frame.Body, frame.Buffer})
 	case !c.replyUsed:
 		c.reply = append(c.reply[:0], frame.Body...)
 		c.replyUsed = true
-		c.queue = append(c.queue, received{c.reply, nil})
+		c.queue = append(c.queue, delivered{c.reply, nil})
 	default:
 		buffer := GetBuffer(len(frame.Body))
 		buffer.Bytes = append(buffer.Bytes, frame.Body...)
-		c.queue = append(c.queue, received{buffer.Bytes, buffer})
+		c.queue = append(c.queue, delivered{buffer.Bytes, buffer})
 	}
 	return nil
 }
@@ -220,27 +224,39 @@ func (c *call) Receive() (Message, error) {
 	if c.stream && c.ctx.Err() != nil {
 		return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
 	}
-	for {
+	if c.stream { // a unary call has nothing before it is woken
 		if message, state := c.poll(); state != waiting {
-			if state == taken {
-				c.credit(len(message.Body))
-				return message, nil
-			}
-			return Message{}, c.finish()
+			return c.received(message, state)
 		}
-		if err := c.interrupted(); err != nil {
-			return Message{}, c.abandon(err)
-		}
+	}
+	for {
 		select {
 		case <-c.ready:
 		case <-c.ctx.Done():
 			// The one result, if it is there already, is worth more than the news that time is up.
-			if !c.stream && c.arrived() {
-				continue
+			if c.stream || !c.arrived() {
+				return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
 			}
-			return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
+		}
+		if message, state := c.poll(); state != waiting {
+			return c.received(message, state)
+		}
+		// Woken for another reason than a frame: whoever has one sets it before it wakes the call.
+		if err := c.interrupted(); err != nil {
+			return Message{}, c.abandon(err)
 		}
 	}
+}
+
+// received returns what poll has found.
+func (c *call) received(message Message, state callState) (Message, error) {
+	if state == over {
+		return Message{}, c.finish()
+	}
+	if c.stream {
+		c.credit(len(message.Body))
+	}
+	return message, nil
 }
 
 // callState is what poll finds.
@@ -258,7 +274,7 @@ func (c *call) poll() (Message, callState) {
 	defer c.mu.Unlock()
 	if c.head < len(c.queue) {
 		c.current = c.queue[c.head]
-		c.queue[c.head] = received{}
+		c.queue[c.head] = delivered{}
 		message := Message{Body: c.current.body, Coder: c.coder}
 		if c.head++; c.head == len(c.queue) {
 			c.queue, c.head = c.queue[:0], 0
@@ -356,9 +372,6 @@ func (c *call) dropLocked() {
 
 // credit tells the server that there is room again, in steps of half a window.
 func (c *call) credit(size int) {
-	if !c.stream {
-		return
-	}
 	c.consumed += size + ResultOverhead
 	if c.consumed < c.client.config.Window/2 {
 		return
@@ -386,7 +399,7 @@ func (c *call) releaseCurrent() {
 		c.replyUsed = false
 		c.mu.Unlock()
 	}
-	c.current = received{}
+	c.current = delivered{}
 }
 
 // Cancel implements Exchange.

@@ -114,8 +114,9 @@ func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
 		return nil, named(err, out.Name)
 	}
 	if err := call.send(&out); err != nil {
-		c.vacate(call)
-		c.recycle(call)
+		if c.vacate(call) {
+			c.recycle(call)
+		} // else the reader, which is ending the client, knows of it
 		return nil, named(err, out.Name)
 	}
 	return call, nil
@@ -210,13 +211,15 @@ func (c *Client) releaseLocked(index uint32) {
 	c.free = append(c.free, index)
 }
 
-// vacate takes call out of its slot, if it is there still.
-func (c *Client) vacate(call *call) {
+// vacate takes call out of its slot and reports whether it was there still.
+func (c *Client) vacate(call *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.slots[call.sequence.Slot()].call == call {
-		c.vacateLocked(call.sequence.Slot())
+	if c.err != nil || c.slots[call.sequence.Slot()].call != call {
+		return false
 	}
+	c.vacateLocked(call.sequence.Slot())
+	return true
 }
 
 func (c *Client) vacateLocked(index uint32) {

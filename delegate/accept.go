@@ -81,6 +81,7 @@ func (a *Acceptor) receiveHello(conn *transport.Conn) (hello, error) {
 	if err != nil {
 		return hello{}, core.Errorf(core.InvalidArgument, "malformed HELLO: %v", err)
 	}
+	greeting.version = int(min(MaxVersion, first[7]))
 	if greeting.maxFrame < minFrame || greeting.maxFrame > transport.NoLimit || greeting.window == 0 {
 		return hello{}, core.Errorf(core.InvalidArgument, "the client's limits are out of range")
 	}
@@ -101,8 +102,8 @@ func silence(err error, timeout time.Duration) error {
 // answer chooses what both sides can do and tells the client.
 func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, error) {
 	agreement := Agreement{
-		Version: MaxVersion, PeerName: greeting.name,
-		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, 1<<31-1)),
+		Version: greeting.version, PeerName: greeting.name,
+		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, maxWindow)),
 	}
 	for _, offered := range greeting.codecs {
 		if slices.Contains(a.config.Codecs, offered) {
@@ -134,7 +135,7 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, erro
 		agreement.Commands = append(agreement.Commands, index)
 		agreement.Names = append(agreement.Names, command.name)
 	}
-	conn.SendPreface(preface(MaxVersion, MaxVersion))
+	conn.SendPreface(preface(byte(agreement.Version), byte(agreement.Version)))
 	if err := conn.Post(core.Frame{Kind: core.KindWelcome, Body: appendWelcome(nil, reply)}); err != nil {
 		return Agreement{}, err
 	}

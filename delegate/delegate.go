@@ -26,6 +26,9 @@ const (
 // minFrame is the least that a peer must accept, so that errors always fit.
 const minFrame = 64 << 10
 
+// maxWindow is the largest window that can be agreed on.
+const maxWindow = 1<<31 - 1
+
 // Config has the settings of one side's handshakes.
 type Config struct {
 	// Name is what this side calls itself. Not verified by anyone.
@@ -63,7 +66,7 @@ func (c Config) WithDefaults() Config {
 	if c.MaxFrame <= 0 {
 		c.MaxFrame = DefaultMaxFrame
 	}
-	c.MaxFrame = max(c.MaxFrame, minFrame)
+	c.MaxFrame = min(max(c.MaxFrame, minFrame), transport.NoLimit)
 	if c.MaxInFlight <= 0 {
 		c.MaxInFlight = core.DefaultMaxInFlight
 	}
@@ -71,6 +74,7 @@ func (c Config) WithDefaults() Config {
 	if c.Window <= 0 {
 		c.Window = core.DefaultWindow
 	}
+	c.Window = min(c.Window, maxWindow)
 	if c.HandshakeBytes <= 0 {
 		c.HandshakeBytes = DefaultHandshakeBytes
 	}

@@ -34,6 +34,7 @@ const (
 
 // hello is what a client says first.
 type hello struct {
+	version  int // the newest that both sides speak; from the prefaces, not a field
 	name     string
 	codecs   []string
 	commands []commandID

@@ -215,6 +215,9 @@ func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
 			return nil, core.AsError(err)
 		}
 	}
+	if frame.Flags&core.FlagTimeout != 0 && frame.Timeout <= 0 {
+		return nil, core.Errorf(core.DeadlineExceeded, "the deadline had passed when the command arrived")
+	}
 	if !c.invoker.admit() {
 		return nil, &core.Error{
 			Code: core.ResourceExhausted, RetryAfter: busyRetry,

@@ -82,8 +82,16 @@ func (c *Conn) SetLimits(maxReceive, maxSend int) {
 	c.config.MaxReceive, c.config.MaxSend = maxReceive, maxSend
 }
 
-// SetDeadline bounds reading and writing in time, for the handshake; the zero time ends that.
-func (c *Conn) SetDeadline(deadline time.Time) error { return c.conn.SetDeadline(deadline) }
+// SetDeadline bounds reading and writing in time, for the handshake; the zero time ends that. A write
+// that goes on meanwhile keeps its own bound, WriteTimeout.
+func (c *Conn) SetDeadline(deadline time.Time) error {
+	c.writer.mu.Lock()
+	defer c.writer.mu.Unlock()
+	if c.writer.writing {
+		return c.conn.SetReadDeadline(deadline) // pump sets and clears the other one
+	}
+	return c.conn.SetDeadline(deadline)
+}
 
 // NetConn returns the connection underneath, for its addresses and TLS state. Reading from it or
 // writing to it breaks the Conn.

@@ -246,12 +246,24 @@ func (d *deadline) set(t time.Time) {
 	case left <= 0:
 		close(done)
 	default:
-		d.timer = time.AfterFunc(left, func() { close(done) })
+		d.timer = time.AfterFunc(left, func() { d.pass(done) })
 	}
+	closeOnce(old)
+}
+
+// pass lets the deadline pass, unless it was moved while its timer fired.
+func (d *deadline) pass(done chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	closeOnce(done)
+}
+
+// closeOnce closes done if it is open. The caller holds the lock under which done is closed.
+func closeOnce(done chan struct{}) {
 	select {
-	case <-old:
+	case <-done:
 	default:
-		close(old)
+		close(done)
 	}
 }
 

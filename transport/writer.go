@@ -16,11 +16,13 @@ const (
 	// maxBatches is how many batches a caller writes, for itself and others, before it hands the
 	// role to a goroutine of the connection.
 	maxBatches = 4
-	// batchSize is the capacity that a batch starts with.
-	batchSize = 8 << 10
-	// writeStep is how much is given to a blocking write at once, so that WriteTimeout measures
-	// progress and not the size of the batch.
-	writeStep = 256 << 10
+	// minBatch is the least capacity that a batch starts with; else it is what the last ones needed.
+	minBatch = 1 << 10
+	// writeStep is how much is given to a blocking write at once. WriteTimeout measures progress, not
+	// the size of the batch: a write that has timed out half done is continued. TLS can't do that, so
+	// there the step is what it puts into one record.
+	writeStep    = 256 << 10
+	writeStepTLS = 16 << 10
 )
 
 // errPeerNotReading ends a connection whose peer sends what must be answered but reads nothing.
@@ -36,14 +38,16 @@ type writer struct {
 	pumps    sync.WaitGroup        // goroutines that run pump; added to under mu while err is nil
 
 	// Owned by the holder of the writing role.
-	batch   batch
-	parts   [][]byte // what of batch is not yet written
-	tryFail error    // what tryWrite met
+	batch    batch
+	parts    [][]byte // what of batch is not yet written; a part of allParts
+	allParts [][]byte // kept for its capacity
+	tryFail  error    // what tryWrite met
 
 	mu        sync.Mutex // held briefly, never during I/O or encoding
 	pending   batch      // queued, not yet taken by the holder of the role
 	appended  core.Position
 	attempted core.Position // end of the last batch taken
+	usual     int           // what batches need without large bodies: the most of late, decaying
 	writing   bool
 	err       error         // why the connection is closed; owner.done is closed then
 	room      chan struct{} // if not nil: closed when pending has been taken
@@ -166,7 +170,7 @@ func (w *writer) queue(frame core.Frame) (core.Position, error) {
 
 func (w *writer) grow() {
 	if w.pending.buffer == nil {
-		w.pending.buffer = core.GetBuffer(batchSize)
+		w.pending.buffer = core.GetBuffer(max(minBatch, w.usual))
 	}
 }
 
@@ -223,21 +227,23 @@ func (w *writer) takeBatch() bool {
 	}
 	w.batch, w.pending = w.pending, w.batch
 	w.attempted = w.appended
+	w.usual = max(len(w.batch.buffer.Bytes), w.usual-w.usual/16)
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
 	}
 	w.mu.Unlock()
 
-	w.parts = w.parts[:0]
+	w.allParts = w.allParts[:0]
 	start := 0
 	for _, large := range w.batch.large {
-		w.parts = append(w.parts, w.batch.buffer.Bytes[start:large.offset], large.body)
+		w.allParts = append(w.allParts, w.batch.buffer.Bytes[start:large.offset], large.body)
 		start = large.offset
 	}
 	if start < len(w.batch.buffer.Bytes) {
-		w.parts = append(w.parts, w.batch.buffer.Bytes[start:])
+		w.allParts = append(w.allParts, w.batch.buffer.Bytes[start:])
 	}
+	w.parts = w.allParts
 	return true
 }
 
@@ -313,10 +319,17 @@ func (w *writer) writePart() error {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(c.config.WriteTimeout)); err != nil {
 		return err
 	}
-	n, err := c.conn.Write(part[:min(len(part), writeStep)])
+	step := writeStep
+	if _, secure := c.conn.(*tls.Conn); secure {
+		step = writeStepTLS
+	}
+	n, err := c.conn.Write(part[:min(len(part), step)])
 	w.advance(n)
 	if err != nil {
 		if IsTimeout(err) {
+			if n > 0 {
+				return nil // slow, but alive
+			}
 			return fmt.Errorf("the peer took nothing for %v: %w", c.config.WriteTimeout, err)
 		}
 		return err

@@ -1,0 +1,36 @@
+// Package echo has the command that Edict's own benchmarks measure: the message of the published
+// comparisons of this field (a bool, an int64, a string, a float64), sent back as it came.
+package echo
+
+//go:generate go tool edict-gen
+
+import (
+	"context"
+
+	"github.com/edict-go/edict"
+)
+
+// Receiver executes the commands.
+type Receiver struct{}
+
+// Message is what goes there and back.
+type Message struct {
+	Flag   bool
+	Number int64
+	Text   string
+	Ratio  float64
+}
+
+// Echo returns its message.
+type Echo struct {
+	Flag   bool
+	Number int64
+	Text   string
+	Ratio  float64
+}
+
+// Exec implements edict.Command.
+func (e Echo) Exec(context.Context, *Receiver) (Message, error) { return Message(e), nil }
+
+// Commands has the commands of Receiver.
+var Commands = edict.Commands(edict.Unary[Echo]())
