@@ -77,7 +77,7 @@ type Definition[T any] struct {
 	name            string
 	command, result reflect.Type
 	stream          bool
-	encoder         func(Codec) (encoder core.CommandEncoder, resultCoder any)
+	encoder         func(Codec) (encoder core.CommandEncoder, resultDecoder any)
 	executor        func(Codec, T) core.Executor
 }
 
@@ -104,7 +104,7 @@ func define[C, T, R any]() Definition[T] {
 	d := Definition[T]{command: reflect.TypeFor[C](), result: reflect.TypeFor[R]()}
 	d.name = typeName(d.command)
 	d.encoder = func(codec Codec) (core.CommandEncoder, any) {
-		return encoder[C]{CoderFor[C](codec)}, CoderFor[R](codec)
+		return encoder[C]{CoderFor[C](codec)}, &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)}
 	}
 	return d
 }
@@ -133,8 +133,8 @@ func (d Definition[T]) Stream() bool { return d.stream }
 // Shape returns the command's shape.
 func (d Definition[T]) Shape() Shape { return shapeOf(d.command, d.result, d.stream) }
 
-// Encoder returns what encodes the command in codec, and the coder of its results.
-func (d Definition[T]) Encoder(codec Codec) (encoder core.CommandEncoder, resultCoder any) {
+// Encoder returns what encodes the command in codec, and the *core.ResultDecoder of its results.
+func (d Definition[T]) Encoder(codec Codec) (encoder core.CommandEncoder, resultDecoder any) {
 	return d.encoder(codec)
 }
 

@@ -31,6 +31,7 @@ type call struct {
 	current  delivered // the last message
 	consumed int       // bytes taken and not yet credited
 	failed   *Error    // the error that has ended the call, for later Receives
+	sawEnd   bool      // the server has ended the call and nothing is left in the queue
 
 	mu        sync.Mutex // guards the following
 	queue     []delivered
@@ -78,10 +79,11 @@ func (c *Client) recycle(done *call) {
 		done.scratch.Release()
 		done.scratch = nil
 	}
-	*done = call{
-		client: c, ready: done.ready,
-		scratch: done.scratch, reply: done.reply[:0], queue: done.queue[:0],
-	}
+	// Field by field: clearing the whole of it costs more than it should on this path.
+	done.ctx, done.name, done.coder = nil, "", nil
+	done.current, done.consumed, done.failed, done.sawEnd = delivered{}, 0, nil, false
+	done.queue, done.head, done.replyUsed = done.queue[:0], 0, false
+	done.ended, done.failure, done.metadata, done.abandoned, done.canceled = false, nil, nil, false, nil
 	c.calls.Put(done)
 }
 
@@ -229,10 +231,11 @@ func (c *call) Receive() (Message, error) {
 			return c.received(message, state)
 		}
 	}
+	ended := c.ctx.Done()
 	for {
 		select {
 		case <-c.ready:
-		case <-c.ctx.Done():
+		case <-ended:
 			// The one result, if it is there already, is worth more than the news that time is up.
 			if c.stream || !c.arrived() {
 				return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
@@ -278,10 +281,12 @@ func (c *call) poll() (Message, callState) {
 		message := Message{Body: c.current.body, Coder: c.coder}
 		if c.head++; c.head == len(c.queue) {
 			c.queue, c.head = c.queue[:0], 0
+			c.sawEnd = c.ended
 		}
 		return message, taken
 	}
 	if c.ended {
+		c.sawEnd = true
 		return Message{}, over
 	}
 	return Message{}, waiting
@@ -433,15 +438,18 @@ func (c *call) Metadata() Metadata {
 
 // Close implements Exchange.
 func (c *call) Close() {
-	c.releaseCurrent()
+	if c.current.buffer != nil {
+		c.current.buffer.Release()
+	}
+	if c.sawEnd { // most calls; the reader knows nothing of them any more
+		c.client.recycle(c)
+		return
+	}
 	c.mu.Lock()
-	ended, abandoned := c.ended, c.abandoned
+	abandoned := c.abandoned
 	c.dropLocked()
 	c.mu.Unlock()
-	switch {
-	case ended && !abandoned:
-		c.client.recycle(c)
-	case !abandoned:
+	if !abandoned {
 		_ = c.abandon(&Error{Code: Canceled, Message: "the caller takes no more results"})
 	}
 }

@@ -44,21 +44,23 @@ type Exchange interface {
 type Message struct {
 	// Value is the result itself if the Sender had it as such. Otherwise it is nil.
 	Value any
-	// Body is the encoded result, and Coder what decodes it: a value with the method
-	// Decode([]byte) (R, error).
+	// Body is the encoded result, and Coder what decodes it: a *ResultDecoder[R].
 	Body  []byte
 	Coder any
 }
 
-// decoder is what a Message's Coder is, for results of type R.
-type decoder[R any] interface {
-	Decode(source []byte) (R, error)
+// ResultDecoder decodes results of type R. It is a struct, not an interface, because to find out that
+// a Coder is one must cost next to nothing.
+type ResultDecoder[R any] struct {
+	Decoder interface {
+		Decode(source []byte) (R, error)
+	}
 }
 
 // Decode returns the result in a message.
 func Decode[R any](message Message) (R, error) {
-	if coder, ok := message.Coder.(decoder[R]); ok {
-		result, err := coder.Decode(message.Body)
+	if coder, ok := message.Coder.(*ResultDecoder[R]); ok {
+		result, err := coder.Decoder.Decode(message.Body)
 		if err != nil {
 			return result, &Error{Code: Internal, Outcome: Executed, Message: "can't decode the result: " + err.Error(), Cause: err}
 		}

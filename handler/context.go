@@ -117,6 +117,25 @@ func (c *commandContext) setDeadline(left time.Duration) {
 	extra.timer = time.AfterFunc(left, func() { c.cancel(context.DeadlineExceeded) })
 }
 
+// finish ends the context because Exec has returned. It returns with what it had ended before, nil
+// if it had not, and the metadata that goes back to the caller.
+func (c *commandContext) finish() (before error, response core.Metadata) {
+	c.mu.Lock()
+	if c.err == nil && c.done == nil && c.extra == nil { // most commands
+		c.err = context.Canceled
+		c.mu.Unlock()
+		return nil, nil
+	}
+	before = c.err
+	if c.extra != nil {
+		response = c.extra.response
+		c.extra.response = nil // Exec's goroutines may still call SetMetadata
+	}
+	c.mu.Unlock()
+	c.cancel(context.Canceled)
+	return before, response
+}
+
 // cancel ends the context; the first call counts.
 func (c *commandContext) cancel(err error) {
 	c.mu.Lock()
@@ -167,16 +186,6 @@ func (c *commandContext) SetMetadata(key string, values ...string) {
 		extra.response = core.Metadata{}
 	}
 	extra.response.Set(key, values...)
-}
-
-// responseMetadata returns the encoded metadata for the end of the command, nil if there is none.
-func (c *commandContext) responseMetadata() ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.extra == nil || len(c.extra.response) == 0 {
-		return nil, nil
-	}
-	return core.AppendMetadata(nil, c.extra.response)
 }
 
 // Draining implements core.Scope.

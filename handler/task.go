@@ -35,7 +35,9 @@ var tasks = sync.Pool{New: func() any { return new(task) }}
 const maxKeptBuffer = 8 << 10
 
 func (t *task) recycle() {
-	t.buffer.Release()
+	if t.buffer != nil {
+		t.buffer.Release()
+	}
 	if cap(t.kept) > maxKeptBuffer {
 		t.kept = nil
 	}
@@ -43,7 +45,9 @@ func (t *task) recycle() {
 		t.scratch.Release()
 		t.scratch = nil
 	}
-	*t = task{kept: t.kept[:0], scratch: t.scratch}
+	// Field by field: clearing the whole of it costs more than it should on this path.
+	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
+	t.body, t.buffer, t.replied, t.begun, t.call = nil, nil, false, false, nil
 	tasks.Put(t)
 }
 
@@ -61,9 +65,7 @@ func (t *task) run() {
 		}
 		t.end(err)
 	}()
-	if err = t.ctx.Err(); err == nil {
-		err = t.executor.Execute(t.ctx, t)
-	}
+	err = t.executor.Execute(t.ctx, t)
 	returned = true
 }
 
@@ -77,12 +79,12 @@ func (t *task) panicked(cause any) error {
 // end sends what came of the command and forgets it.
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
+	before, response := ctx.finish()
 	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
-	if ended := ctx.Err(); ended != nil && err != nil && core.CodeOf(err) == core.Unknown {
-		err = fmt.Errorf("%w: %w", ended, err)
+	if before != nil && err != nil && core.CodeOf(err) == core.Unknown {
+		err = fmt.Errorf("%w: %w", before, err)
 	}
-	ctx.cancel(context.Canceled)
-	frame := t.lastFrame(err)
+	frame := t.lastFrame(err, response)
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
 	_, sendErr := c.transport.Send(context.Background(), frame)
@@ -97,28 +99,30 @@ func (t *task) end(err error) {
 }
 
 // lastFrame returns the frame that ends the call.
-func (t *task) lastFrame(err error) core.Frame {
+func (t *task) lastFrame(err error, response core.Metadata) core.Frame {
 	frame := core.Frame{Sequence: t.ctx.sequence}
-	metadata, metadataErr := t.ctx.responseMetadata()
-	if err == nil {
-		err = metadataErr
+	if len(response) > 0 {
+		encoded, metadataErr := core.AppendMetadata(nil, response)
+		if metadataErr == nil {
+			frame.Flags |= core.FlagMetadata
+			frame.Metadata = encoded
+		} else if err == nil {
+			err = metadataErr
+		}
 	}
 	switch {
 	case err != nil:
 		frame.Kind = core.KindError
 		frame.Body = core.AppendError(nil, t.describe(err))
 	case t.replied:
-		frame.Kind, frame.Flags = core.KindResult, core.FlagLast
+		frame.Kind = core.KindResult
+		frame.Flags |= core.FlagLast
 		frame.Body = t.scratch.Bytes
 		if len(frame.Body) >= core.LargeBody {
 			frame.Buffer, t.scratch = t.scratch, nil
 		}
 	default:
 		frame.Kind = core.KindEnd
-	}
-	if len(metadata) > 0 {
-		frame.Flags |= core.FlagMetadata
-		frame.Metadata = metadata
 	}
 	return frame
 }
