@@ -217,17 +217,18 @@ func (i *Invocation[R]) close(ended error) {
 		i.stop()
 	}
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	if i.closed {
+		i.mu.Unlock()
 		return
 	}
-	i.closed = true
+	i.closed = true // from now on Cancel leaves the exchange alone
 	i.ended = ended
 	i.metadata = i.exchange.Metadata()
 	if i.response != nil {
 		*i.response = i.metadata
 	}
-	i.exchange.Close()
+	i.mu.Unlock()
+	i.exchange.Close() // an interceptor's code may run in it
 }
 
 // Reply returns an Exchange with these results, for fakes of a Sender in tests.

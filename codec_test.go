@@ -1,6 +1,8 @@
 package edict_test
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -9,19 +11,17 @@ import (
 	"github.com/edict-go/edict/codec/json"
 	"github.com/edict-go/edict/delegate"
 	"github.com/edict-go/edict/transport"
-
-	"context"
-	"errors"
 )
 
 // namedCodec is JSON under another name.
 type namedCodec string
 
-func (c namedCodec) Name() string                               { return string(c) }
-func (namedCodec) NamesFields() bool                            { return false }
-func (namedCodec) Check(t reflect.Type) error                   { return json.Codec.Check(t) }
+func (c namedCodec) Name() string             { return string(c) }
+func (namedCodec) NamesFields() bool          { return false }
+func (namedCodec) Check(t reflect.Type) error { return json.Codec.Check(t) }
 func (namedCodec) Append(dst []byte, value any) ([]byte, error) { return json.Codec.Append(dst, value) }
-func (namedCodec) Decode(src []byte, target any) error          { return json.Codec.Decode(src, target) }
+
+func (namedCodec) Decode(src []byte, target any) error { return json.Codec.Decode(src, target) }
 
 // The server takes the first of the client's codecs that it has too.
 func TestCodecNegotiation(t *testing.T) {

@@ -20,6 +20,7 @@ type call struct {
 
 	// Set by Start, constant until the call is recycled.
 	ctx      context.Context
+	done     <-chan struct{} // ctx.Done()
 	name     string
 	coder    any
 	stream   bool
@@ -61,7 +62,8 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	if !ok {
 		pooled = &call{client: c, ready: make(chan struct{}, 1)}
 	}
-	pooled.ctx, pooled.name, pooled.coder, pooled.stream = ctx, out.Name, out.Coder, out.Stream
+	pooled.ctx, pooled.done = ctx, ctx.Done()
+	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
 	pooled.window = c.config.Window
 	return pooled
 }
@@ -80,7 +82,7 @@ func (c *Client) recycle(done *call) {
 		done.scratch = nil
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
-	done.ctx, done.name, done.coder = nil, "", nil
+	done.ctx, done.done, done.name, done.coder = nil, nil, "", nil
 	done.current, done.consumed, done.failed, done.sawEnd = delivered{}, 0, nil, false
 	done.queue, done.head, done.replyUsed = done.queue[:0], 0, false
 	done.ended, done.failure, done.metadata, done.abandoned, done.canceled = false, nil, nil, false, nil
@@ -148,7 +150,7 @@ func (c *call) sendError(err error) *Error {
 }
 
 // deliver takes a frame from the reader. An error is a violation of the protocol.
-func (c *call) deliver(frame Frame) error {
+func (c *call) deliver(frame *Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.abandoned {
@@ -156,7 +158,7 @@ func (c *call) deliver(frame Frame) error {
 		return nil
 	}
 	if frame.Kind == KindResult && c.failure == nil {
-		if err := c.enqueueLocked(&frame); err != nil {
+		if err := c.enqueueLocked(frame); err != nil {
 			return err
 		}
 	}
@@ -231,20 +233,19 @@ func (c *call) Receive() (Message, error) {
 			return c.received(message, state)
 		}
 	}
-	ended := c.ctx.Done()
 	for {
-		select {
-		case <-c.ready:
-		case <-ended:
-			// The one result, if it is there already, is worth more than the news that time is up.
-			if c.stream || !c.arrived() {
-				return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
+		if watched := c.client.watching.Load(); c.done == nil || watched != nil && watched.done == c.done {
+			<-c.ready // much quicker than a select; see watch
+		} else {
+			select {
+			case <-c.ready:
+			case <-c.done:
 			}
 		}
 		if message, state := c.poll(); state != waiting {
 			return c.received(message, state)
 		}
-		// Woken for another reason than a frame: whoever has one sets it before it wakes the call.
+		// Another reason than a frame: whoever has one sets it before it wakes the call.
 		if err := c.interrupted(); err != nil {
 			return Message{}, c.abandon(err)
 		}
@@ -292,13 +293,6 @@ func (c *call) poll() (Message, callState) {
 	return Message{}, waiting
 }
 
-// arrived reports whether poll would find something.
-func (c *call) arrived() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ended || c.head < len(c.queue)
-}
-
 // finish returns what a Receive after the last result returns.
 func (c *call) finish() error {
 	if c.failure == nil {
@@ -308,16 +302,16 @@ func (c *call) finish() error {
 	return c.failed
 }
 
-// interrupted looks for reasons to end the call from this side: Cancel, GOAWAY, the connection's
+// interrupted looks for reasons to end the call from this side: its context, Cancel, GOAWAY, the connection's
 // end. It returns nil if there is none.
 func (c *call) interrupted() *Error {
+	if c.ctx.Err() != nil {
+		return contextError(c.ctx, OutcomeUnknown)
+	}
 	c.mu.Lock()
 	cause := c.canceled
 	c.mu.Unlock()
 	if cause != nil {
-		if c.ctx.Err() != nil {
-			return contextError(c.ctx, OutcomeUnknown)
-		}
 		return &Error{Code: CodeOf(cause), Message: cause.Error(), Cause: cause}
 	}
 	client := c.client

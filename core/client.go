@@ -42,12 +42,16 @@ type Client struct {
 	done chan struct{}
 	// goAway is set once, when the server has said that it takes no more commands.
 	goAway atomic.Pointer[goAway]
+	// watching is the context that the client watches for its calls, nil if it watches none.
+	watching atomic.Pointer[watch]
 
 	mu       sync.Mutex // guards the following; held briefly
 	slots    []slot
-	free     []uint32  // slots without a call, the most recently freed last
-	waiting  list.List // of chan uint32: the Starts that wait for a slot, in order
-	active   int       // slots that have a call
+	free     []uint32        // slots without a call, the most recently freed last
+	waiting  list.List       // of chan uint32: the Starts that wait for a slot, in order
+	active   int             // slots that have a call
+	lastDone <-chan struct{} // of the context of the last call; see watch
+	repeated int             // how many calls before that had the same
 	draining bool
 	idle     chan struct{} // closed when draining and active is 0
 	err      *Error        // why the client has ended
@@ -135,17 +139,20 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 		c.mu.Unlock()
 		return err
 	}
-	if n := len(c.free); n > 0 {
-		index := c.free[n-1]
-		c.free = c.free[:n-1]
-		c.occupyLocked(index, call)
+	if n := len(c.free); n > 0 || len(c.slots) < c.config.MaxInFlight {
+		if n == 0 {
+			c.slots = append(c.slots, slot{})
+			c.occupyLocked(uint32(len(c.slots)-1), call)
+		} else {
+			index := c.free[n-1]
+			c.free = c.free[:n-1]
+			c.occupyLocked(index, call)
+		}
+		watch := c.countLocked(call.done)
 		c.mu.Unlock()
-		return nil
-	}
-	if len(c.slots) < c.config.MaxInFlight {
-		c.slots = append(c.slots, slot{})
-		c.occupyLocked(uint32(len(c.slots)-1), call)
-		c.mu.Unlock()
+		if watch {
+			c.beginWatch(ctx)
+		}
 		return nil
 	}
 	granted := make(chan uint32, 1)
@@ -264,20 +271,11 @@ func (c *Client) lookup(sequence Sequence, last bool) *call {
 // Started by NewClient; ends when the transport fails or is closed; Close waits for it.
 func (c *Client) read() {
 	defer close(c.done)
-	for {
-		frame, err := c.transport.Receive()
-		if err == nil {
-			err = c.handle(frame)
-		}
-		if err != nil {
-			c.fail(err)
-			return
-		}
-	}
+	c.fail(c.transport.Run(c.handle))
 }
 
 // handle deals with one frame. An error ends the connection.
-func (c *Client) handle(frame Frame) error {
+func (c *Client) handle(frame *Frame) error {
 	switch frame.Kind {
 	case KindResult, KindEnd, KindError:
 		last := frame.Kind != KindResult || frame.Flags&FlagLast != 0
@@ -351,6 +349,7 @@ func (c *Client) fail(cause error) {
 			s.call.wake() // it finds the client ended
 		}
 	}
+	c.endWatch(c.watching.Load())
 }
 
 // connectionError describes the end of a connection. Its Outcome is for each call to fill in.

@@ -110,7 +110,7 @@ type Frame struct {
 	// Buffer, if not nil, holds Body and belongs to whoever has the frame: the sender gives it to
 	// the transport, the transport gives it to the receiver. Without it Body and Metadata are
 	// borrowed: the sender may reuse them after Send, the receiver must copy what it keeps before
-	// the next Receive.
+	// Run's next call of its handler.
 	Buffer *Buffer
 
 	// Oversize is set on a received frame that was longer than allowed: its body was skipped and
@@ -137,8 +137,10 @@ type Transport interface {
 	// Attempted returns the position up to which bytes were handed to the network. It does not
 	// advance after the transport has failed.
 	Attempted() Position
-	// Receive returns the next frame; one goroutine at a time. Frames that are PADDING are skipped.
-	Receive() (Frame, error)
+	// Run calls handle with each frame that arrives, in order, in its own goroutine, until handle or
+	// the connection fails, and returns that error; io.EOF is the peer's orderly end. The frame is
+	// valid during the call only. PADDING frames are skipped. handle must not wait for anything.
+	Run(handle func(*Frame) error) error
 	// Flush waits until everything queued has been written, then ends the sending side, as TCP's
 	// half-close does where there is one. It gives up when ctx ends.
 	Flush(ctx context.Context) error

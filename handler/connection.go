@@ -68,13 +68,7 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 // returns when all of them have ended. The error says why the connection ended; io.EOF is the
 // client's orderly end.
 func (c *Connection) Serve() error {
-	var err error
-	for err == nil {
-		var frame core.Frame
-		if frame, err = c.transport.Receive(); err == nil {
-			err = c.handle(frame)
-		}
-	}
+	err := c.transport.Run(c.handle)
 	if problem, ok := errors.AsType[*violation](err); ok {
 		c.sayGoodbye(problem)
 	}
@@ -106,7 +100,7 @@ func (c *Connection) sayGoodbye(problem *violation) {
 }
 
 // handle deals with one frame. An error ends the connection.
-func (c *Connection) handle(frame core.Frame) error {
+func (c *Connection) handle(frame *core.Frame) error {
 	if frame.Kind == core.KindCommand {
 		return c.start(frame)
 	}
@@ -144,7 +138,7 @@ func (c *Connection) handle(frame core.Frame) error {
 }
 
 // start queues a command for a worker, or refuses it.
-func (c *Connection) start(frame core.Frame) error {
+func (c *Connection) start(frame *core.Frame) error {
 	slot := frame.Sequence.Slot()
 	if uint64(slot) >= uint64(c.config.MaxInFlight) {
 		frame.Buffer.Release()
@@ -156,7 +150,7 @@ func (c *Connection) start(frame core.Frame) error {
 		frame.Buffer.Release()
 		return violationf("COMMAND for call %v, whose slot is in use", frame.Sequence)
 	}
-	executor, refusal := c.accept(&frame)
+	executor, refusal := c.accept(frame)
 	if refusal != nil {
 		frame.Buffer.Release()
 		c.refuse(frame.Sequence, refusal)

@@ -117,9 +117,9 @@ func (c *commandContext) setDeadline(left time.Duration) {
 	extra.timer = time.AfterFunc(left, func() { c.cancel(context.DeadlineExceeded) })
 }
 
-// finish ends the context because Exec has returned. It returns with what it had ended before, nil
-// if it had not, and the metadata that goes back to the caller.
-func (c *commandContext) finish() (before error, response core.Metadata) {
+// finish ends the context because Exec has returned. It returns the metadata that goes back to the
+// caller, and with what the context had ended before, nil if it had not.
+func (c *commandContext) finish() (response core.Metadata, before error) {
 	c.mu.Lock()
 	if c.err == nil && c.done == nil && c.extra == nil { // most commands
 		c.err = context.Canceled
@@ -133,7 +133,7 @@ func (c *commandContext) finish() (before error, response core.Metadata) {
 	}
 	c.mu.Unlock()
 	c.cancel(context.Canceled)
-	return before, response
+	return response, before
 }
 
 // cancel ends the context; the first call counts.

@@ -79,7 +79,7 @@ func (t *task) panicked(cause any) error {
 // end sends what came of the command and forgets it.
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
-	before, response := ctx.finish()
+	response, before := ctx.finish()
 	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
 	if before != nil && err != nil && core.CodeOf(err) == core.Unknown {
 		err = fmt.Errorf("%w: %w", before, err)

@@ -21,7 +21,7 @@ type Config struct {
 	// QueueBytes is how much may wait to be written before Send waits; 0 is 512 KiB.
 	QueueBytes int
 	// WriteTimeout is how long the peer may take nothing of what is written before the connection
-	// is given up; 0 is 30 s.
+	// is given up; 0 is 30 s. It is noticed within twice that time.
 	WriteTimeout time.Duration
 }
 
@@ -53,7 +53,7 @@ func (c Config) withDefaults() Config {
 }
 
 // Conn carries frames over a net.Conn; it implements core.Transport. All methods may be called from
-// any goroutine, except that Receive and the methods of the handshake belong to one reader.
+// any goroutine, except that Run, Receive and the methods of the handshake belong to one reader.
 type Conn struct {
 	conn   net.Conn
 	raw    syscall.RawConn // nil if conn can't be tried without waiting
@@ -97,7 +97,20 @@ func (c *Conn) SetDeadline(deadline time.Time) error {
 // writing to it breaks the Conn.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
-// Receive implements core.Transport.
+// Run implements core.Transport.
+func (c *Conn) Run(handle func(*core.Frame) error) error {
+	err := c.reader.run(func(frame *core.Frame) error {
+		if frame.Kind == core.KindPadding {
+			frame.Buffer.Release()
+			return nil
+		}
+		return handle(frame)
+	})
+	return c.failure(err)
+}
+
+// Receive returns the next frame, for the handshake and for tests. Its body is valid until the next
+// call.
 func (c *Conn) Receive() (core.Frame, error) {
 	for {
 		frame, err := c.reader.next()
@@ -105,7 +118,7 @@ func (c *Conn) Receive() (core.Frame, error) {
 			return core.Frame{}, c.failure(err)
 		}
 		if frame.Kind != core.KindPadding {
-			return frame, nil
+			return *frame, nil
 		}
 		frame.Buffer.Release()
 	}
@@ -113,10 +126,9 @@ func (c *Conn) Receive() (core.Frame, error) {
 
 // ReceivePreface reads the first bytes of the connection.
 func (c *Conn) ReceivePreface() (preface [PrefaceSize]byte, err error) {
-	if err := c.reader.fill(PrefaceSize); err != nil {
+	if err := c.reader.prefix(preface[:]); err != nil {
 		return preface, c.failure(err)
 	}
-	c.reader.take(preface[:])
 	return preface, nil
 }
 
@@ -128,6 +140,16 @@ func (c *Conn) failure(err error) error {
 		return c.cause()
 	default:
 		return err
+	}
+}
+
+// isClosed reports whether the connection has failed or was closed.
+func (c *Conn) isClosed() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -3,7 +3,6 @@
 package transport
 
 import (
-	"io"
 	"net"
 	"syscall"
 )
@@ -41,32 +40,38 @@ func (w *writer) writeWithoutWaiting(fd uintptr) bool {
 }
 
 // readWithoutWaiting is called by the runtime with the socket, again and again as it becomes
-// readable, until it returns true. While there is nothing to read and nothing kept, it gives the
-// buffer back, which is what makes idle connections cheap.
+// readable, until it returns true: with the first bytes in readSome, with the first error in run.
+//
+// After a short read it tries again: the peer's end may have come together with the data, in the
+// same wake-up, and then there will be no other.
 func (r *reader) readWithoutWaiting(fd uintptr) bool {
-	target := r.target
-	if target == nil {
-		target = r.space()
-	}
+	r.readFailed = nil
 	for {
+		target := r.target()
 		n, err := syscall.Read(int(fd), target)
 		switch {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
-			if r.buffer != nil && len(r.data) == 0 {
-				r.data = nil
-				r.buffer.Release()
-				r.buffer = nil
-			}
+			r.idle()
 			return false
 		case err != nil:
-			r.readBytes, r.readFailed = 0, err
+			r.readFailed = err
+			return true
 		case n == 0:
-			r.readBytes, r.readFailed = 0, io.EOF
-		default:
-			r.readBytes, r.readFailed = n, nil
+			r.readFailed = r.end()
+			return true
 		}
-		return true
+		r.arrived(n)
+		if r.handle == nil {
+			return true
+		}
+		if r.readFailed = r.handleAll(r.handle); r.readFailed != nil {
+			return true
+		}
+		if r.owner.isClosed() {
+			r.readFailed = net.ErrClosed // Receive and Run give the cause
+			return true
+		}
 	}
 }

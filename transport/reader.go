@@ -14,7 +14,10 @@ const readSize = 64 << 10
 // doubles as they come.
 const growStep = 64 << 10
 
-// reader cuts the incoming bytes into frames. Owned by the goroutine that calls Receive.
+// reader cuts the incoming bytes into frames. Owned by the goroutine that receives.
+//
+// It is a parser that takes bytes as they come: parse returns the next frame, or false if it needs
+// more of them, which then go where target says and are announced with arrived.
 type reader struct {
 	owner *Conn
 
@@ -22,10 +25,14 @@ type reader struct {
 	data     []byte       // received, not yet taken; aliases buffer
 	position core.Position
 
+	frame  core.Frame   // the frame that parse returns, or whose payload is coming
+	large  *core.Buffer // if not nil: the payload of frame, in part
+	length int          // of that payload
+	skip   int64        // what is still to come of a payload that is too long
+
 	// For tryRead, which is made once because a closure per read would be an allocation.
 	tryRead    func(fd uintptr) bool
-	target     []byte // where tryRead reads to; nil: to the end of buffer
-	readBytes  int
+	handle     func(*core.Frame) error // of run; nil in readSome
 	readFailed error
 }
 
@@ -34,62 +41,161 @@ func (r *reader) init(owner *Conn) {
 	r.tryRead = r.readWithoutWaiting
 }
 
-// next returns the next frame. Its body aliases the read buffer or is in frame.Buffer.
-func (r *reader) next() (core.Frame, error) {
-	if err := r.fill(HeaderSize); err != nil {
-		return core.Frame{}, err
+// next reads until it has a frame, which is valid until the next call.
+func (r *reader) next() (*core.Frame, error) {
+	for {
+		frame, err := r.parse()
+		if frame != nil || err != nil {
+			return frame, err
+		}
+		if err := r.readSome(); err != nil {
+			return nil, err
+		}
 	}
-	frame, length := parseHeader(r.data)
-	frame.End = r.position + HeaderSize + core.Position(length)
+}
+
+// run calls handle with each frame until it, or reading, fails.
+func (r *reader) run(handle func(*core.Frame) error) error {
+	if r.owner.raw == nil {
+		for {
+			frame, err := r.next()
+			if err == nil {
+				err = handle(frame)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	// The loop runs within one read of the socket, which saves the runtime's part of a read per burst.
+	if err := r.handleAll(handle); err != nil {
+		return err
+	}
+	r.handle = handle
+	defer func() { r.handle = nil }()
+	if err := r.owner.raw.Read(r.tryRead); err != nil {
+		return err
+	}
+	return r.readFailed
+}
+
+// handleAll passes the frames that have arrived to handle.
+func (r *reader) handleAll(handle func(*core.Frame) error) error {
+	for {
+		frame, err := r.parse()
+		if err == nil && frame == nil {
+			return nil
+		}
+		if err == nil {
+			err = handle(frame)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// parse returns the next frame, or nil if more bytes are needed for it.
+func (r *reader) parse() (*core.Frame, error) {
+	if r.large != nil {
+		return r.parseLarge()
+	}
+	if r.skip > 0 {
+		n := min(r.skip, int64(len(r.data)))
+		r.discard(int(n))
+		if r.skip -= n; r.skip > 0 {
+			return nil, nil
+		}
+		return &r.frame, nil
+	}
+	if len(r.data) < HeaderSize {
+		return nil, nil
+	}
+	length := parseHeader(r.data, &r.frame)
+	r.frame.End = r.position + HeaderSize + core.Position(length)
 	switch {
 	case int64(length) > int64(r.owner.config.MaxReceive):
 		r.discard(HeaderSize)
-		frame.Oversize = true
-		return frame, r.skip(int64(length))
+		r.frame.Oversize = true
+		r.skip = int64(length)
+		return r.parse()
 	case length >= core.LargeBody:
 		r.discard(HeaderSize)
-		buffer, err := r.large(int(length))
-		if err != nil {
-			return core.Frame{}, err
-		}
-		frame.Buffer = buffer
-		if err := parsePayload(&frame, buffer.Bytes); err != nil {
-			buffer.Release()
-			return core.Frame{}, err
-		}
-		return frame, nil
+		r.length = int(length)
+		r.large = core.GetBuffer(min(r.length, growStep))
+		return r.parseLarge()
 	}
 	total := HeaderSize + int(length)
-	if err := r.fill(total); err != nil {
-		return core.Frame{}, err
+	if len(r.data) < total {
+		return nil, nil
 	}
 	payload := r.data[HeaderSize:total:total]
 	r.discard(total)
-	return frame, parsePayload(&frame, payload)
+	if err := parsePayload(&r.frame, payload); err != nil {
+		return nil, err
+	}
+	return &r.frame, nil
 }
 
-// fill reads until at least size bytes, which is less than readSize, are in data. An end of the
-// connection between two frames is io.EOF, within one it is io.ErrUnexpectedEOF.
-func (r *reader) fill(size int) error {
-	for len(r.data) < size {
-		// Make room: what is left of the buffer's end must take the rest of the frame. Reading into
-		// what little is left is not worth a system call either, hence the quarter.
-		if r.buffer != nil && len(r.data) > 0 {
-			if room := cap(r.data) - len(r.data); room < size-len(r.data) || room < readSize/4 {
-				r.data = append(r.buffer.Bytes[:0], r.data...)
-			}
-		}
-		n, err := r.read(nil)
-		if n > 0 {
-			r.data = r.data[:len(r.data)+n]
-			continue
-		}
-		if err == io.EOF && len(r.data) > 0 {
-			return io.ErrUnexpectedEOF
-		}
-		return err
+// parseLarge moves what has arrived to the buffer of a large payload.
+func (r *reader) parseLarge() (*core.Frame, error) {
+	for len(r.data) > 0 && len(r.large.Bytes) < r.length {
+		n := copy(r.largeSpace(), r.data)
+		r.large.Bytes = r.large.Bytes[:len(r.large.Bytes)+n]
+		r.discard(n)
 	}
-	return nil
+	if len(r.large.Bytes) < r.length {
+		return nil, nil
+	}
+	buffer := r.large
+	r.large = nil
+	if err := parsePayload(&r.frame, buffer.Bytes); err != nil {
+		buffer.Release()
+		return nil, err
+	}
+	r.frame.Buffer = buffer
+	return &r.frame, nil
+}
+
+// largeSpace returns where more of a large payload goes. The buffer grows only when it is full.
+func (r *reader) largeSpace() []byte {
+	if len(r.large.Bytes) == cap(r.large.Bytes) {
+		grown := core.GetBuffer(min(r.length, 2*len(r.large.Bytes)))
+		grown.Bytes = append(grown.Bytes, r.large.Bytes...)
+		r.large.Release()
+		r.large = grown
+	}
+	return r.large.Bytes[len(r.large.Bytes):min(r.length, cap(r.large.Bytes))]
+}
+
+// target returns where the next bytes of the connection go: straight to the buffer of a large
+// payload, if one is coming, else behind data.
+func (r *reader) target() []byte {
+	if r.large != nil {
+		return r.largeSpace()
+	}
+	if r.buffer == nil {
+		r.buffer = core.GetBuffer(readSize)
+	}
+	// Make room: the rest of a frame must fit behind data, and reading into a small rest of the
+	// buffer is not worth a system call.
+	switch {
+	case len(r.data) == 0:
+		r.data = r.buffer.Bytes[:0]
+	case cap(r.data)-len(r.data) < readSize/2:
+		r.data = append(r.buffer.Bytes[:0], r.data...)
+	}
+	return r.data[len(r.data):cap(r.data)]
+}
+
+// arrived takes note of n bytes that were read to target.
+func (r *reader) arrived(n int) {
+	if r.large != nil {
+		r.large.Bytes = r.large.Bytes[:len(r.large.Bytes)+n]
+		r.position += core.Position(n)
+		return
+	}
+	r.data = r.data[:len(r.data)+n]
 }
 
 // discard drops the first size bytes of data.
@@ -98,90 +204,55 @@ func (r *reader) discard(size int) {
 	r.position += core.Position(size)
 }
 
-// take moves bytes from data to target, as many as fit, and returns their number.
-func (r *reader) take(target []byte) int {
-	n := copy(target, r.data)
-	r.discard(n)
-	return n
+// idle gives the buffer back, if nothing is in it: idle connections are cheap.
+func (r *reader) idle() {
+	if r.buffer != nil && len(r.data) == 0 {
+		r.data = nil
+		r.buffer.Release()
+		r.buffer = nil
+	}
 }
 
-// large reads a payload into a buffer of its own, which grows as the bytes arrive.
-func (r *reader) large(length int) (*core.Buffer, error) {
-	buffer := core.GetBuffer(min(length, growStep))
+// end returns the error for the end of the connection: io.EOF between two frames, else
+// io.ErrUnexpectedEOF.
+func (r *reader) end() error {
+	if len(r.data) > 0 || r.large != nil || r.skip > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return io.EOF
+}
+
+// readSome waits for at least one byte.
+func (r *reader) readSome() error {
+	if r.owner.raw != nil {
+		if err := r.owner.raw.Read(r.tryRead); err != nil {
+			return err
+		}
+		return r.readFailed
+	}
 	for {
-		limit := min(length, cap(buffer.Bytes))
-		for len(buffer.Bytes) < limit {
-			free := buffer.Bytes[len(buffer.Bytes):limit]
-			n := r.take(free)
-			if n == 0 {
-				var err error
-				n, err = r.read(free)
-				if n == 0 {
-					buffer.Release()
-					if err == io.EOF {
-						err = io.ErrUnexpectedEOF
-					}
-					return nil, err
-				}
-				r.position += core.Position(n)
-			}
-			buffer.Bytes = buffer.Bytes[:len(buffer.Bytes)+n]
+		n, err := r.owner.conn.Read(r.target())
+		if n > 0 {
+			r.arrived(n)
+			return nil
 		}
-		if len(buffer.Bytes) == length {
-			return buffer, nil
+		if err == io.EOF {
+			return r.end()
 		}
-		grown := core.GetBuffer(min(length, 2*len(buffer.Bytes)))
-		grown.Bytes = append(grown.Bytes, buffer.Bytes...)
-		buffer.Release()
-		buffer = grown
+		if err != nil {
+			return err
+		}
 	}
 }
 
-// skip drops length bytes of payload, also those that have not arrived yet.
-func (r *reader) skip(length int64) error {
-	for length > 0 {
-		if len(r.data) == 0 {
-			if err := r.fill(1); err != nil {
-				if err == io.EOF {
-					err = io.ErrUnexpectedEOF
-				}
-				return err
-			}
+// prefix reads exactly len(target) bytes, before the first frame.
+func (r *reader) prefix(target []byte) error {
+	for len(r.data) < len(target) {
+		if err := r.readSome(); err != nil {
+			return err
 		}
-		n := min(length, int64(len(r.data)))
-		r.discard(int(n))
-		length -= n
 	}
+	copy(target, r.data)
+	r.discard(len(target))
 	return nil
-}
-
-// read reads once, to target or, if that is nil, behind data. It returns at least one byte or an
-// error.
-func (r *reader) read(target []byte) (int, error) {
-	if r.owner.raw == nil {
-		if target == nil {
-			target = r.space()
-		}
-		for {
-			if n, err := r.owner.conn.Read(target); n > 0 || err != nil {
-				return n, err
-			}
-		}
-	}
-	r.target = target
-	if err := r.owner.raw.Read(r.tryRead); err != nil {
-		return 0, err
-	}
-	return r.readBytes, r.readFailed
-}
-
-// space returns the free part of the read buffer, behind data.
-func (r *reader) space() []byte {
-	if r.buffer == nil {
-		r.buffer = core.GetBuffer(readSize)
-	}
-	if len(r.data) == 0 {
-		r.data = r.buffer.Bytes[:0]
-	}
-	return r.data[len(r.data):cap(r.data)]
 }

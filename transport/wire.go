@@ -67,14 +67,15 @@ func AppendFrame(dst []byte, frame core.Frame) []byte {
 	return append(appendHeader(dst, &frame, payloadSize(&frame)), frame.Body...)
 }
 
-// parseHeader decodes a header and the length of the payload that follows it.
-func parseHeader(header []byte) (frame core.Frame, length uint32) {
+// parseHeader decodes a header to frame and returns the length of the payload that follows it.
+func parseHeader(header []byte, frame *core.Frame) (length uint32) {
 	_ = header[HeaderSize-1]
-	frame.Kind = core.Kind(header[4])
-	frame.Flags = core.Flags(header[5])
-	frame.Command = binary.LittleEndian.Uint16(header[6:])
-	frame.Sequence = core.Sequence(binary.LittleEndian.Uint64(header[8:]))
-	return frame, binary.LittleEndian.Uint32(header[0:])
+	*frame = core.Frame{
+		Kind: core.Kind(header[4]), Flags: core.Flags(header[5]),
+		Command:  binary.LittleEndian.Uint16(header[6:]),
+		Sequence: core.Sequence(binary.LittleEndian.Uint64(header[8:])),
+	}
+	return binary.LittleEndian.Uint32(header[0:])
 }
 
 // parsePayload splits payload into the parts that the flags announce and the body.

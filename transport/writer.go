@@ -35,7 +35,7 @@ var errPeerNotReading = errors.New("the peer does not read: too much is queued f
 type writer struct {
 	owner    *Conn
 	tryWrite func(fd uintptr) bool // made once: a closure per write would be an allocation
-	pumps    sync.WaitGroup        // goroutines that run pump; added to under mu while err is nil
+	pumps    sync.WaitGroup        // goroutines of this writer; added to under mu, not after err is set
 
 	// Owned by the holder of the writing role.
 	batch    batch
@@ -94,7 +94,7 @@ func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error
 			return 0, err
 		}
 	}
-	return w.queue(frame)
+	return w.queue(&frame)
 }
 
 // Post implements core.Transport.
@@ -106,7 +106,7 @@ func (c *Conn) Post(frame core.Frame) error {
 		w.fail(errPeerNotReading)
 		return errPeerNotReading
 	}
-	_, err := w.queue(frame)
+	_, err := w.queue(&frame)
 	return err
 }
 
@@ -141,8 +141,8 @@ func (w *writer) waitForRoom(ctx context.Context) error {
 
 // queue appends frame to the pending batch, releases mu, which the caller has locked, and writes if
 // nobody else does. If it returns an error nothing was queued.
-func (w *writer) queue(frame core.Frame) (core.Position, error) {
-	length := payloadSize(&frame)
+func (w *writer) queue(frame *core.Frame) (core.Position, error) {
+	length := payloadSize(frame)
 	if err := w.err; err != nil {
 		w.mu.Unlock()
 		return 0, err
@@ -152,7 +152,7 @@ func (w *writer) queue(frame core.Frame) (core.Position, error) {
 		return 0, core.Errorf(core.ResourceExhausted, "message of %d bytes; the peer accepts at most %d (MaxFrame)", length, w.owner.config.MaxSend)
 	}
 	position := w.appended
-	w.appendLocked(&frame, length)
+	w.appendLocked(frame, length)
 	if w.writing {
 		w.mu.Unlock()
 		return position, nil
@@ -349,7 +349,14 @@ func (w *writer) fail(cause error) {
 		w.pending.release()
 	}
 	close(w.owner.done)
+	w.pumps.Go(w.closeConn) // not here: closing waits for the reader, which may be the one that calls
 	w.mu.Unlock()
+}
+
+// closeConn closes the connection underneath.
+//
+// Started by fail; ends at once; Conn.Wait waits for it.
+func (w *writer) closeConn() {
 	// A TLS close would wait for a peer that doesn't read to take the alert; frames tell the peer
 	// all that matters, and a graceful end has sent the alert in Flush.
 	conn := w.owner.conn

@@ -77,21 +77,17 @@ func (c *coder[V]) check() error { return c.unusable }
 
 // Append appends the encoding of value, growing dst once.
 func (c *coder[V]) Append(dst []byte, value V) (out []byte, err error) {
-	defer func() {
-		if err != nil {
-			out = dst
-		}
-	}()
+	out = dst // also if the serializer panics
 	defer guard.Recover("mus", &err)
 	if c.unusable != nil {
 		return dst, c.unusable
 	}
 	size := c.serializer.Size(value)
-	out = slices.Grow(dst, size)[:len(dst)+size]
-	if n := c.serializer.Marshal(value, out[len(dst):]); n != size {
+	grown := slices.Grow(dst, size)[:len(dst)+size]
+	if n := c.serializer.Marshal(value, grown[len(dst):]); n != size {
 		return dst, fmt.Errorf("mus: the serializer of %T wrote %d bytes after announcing %d", value, n, size)
 	}
-	return out, nil
+	return grown, nil
 }
 
 // Decode decodes the one value that src must hold.
@@ -105,14 +101,11 @@ func (c *coder[V]) Decode(src []byte) (value V, err error) {
 			return value, err
 		}
 	}
-	decoded, n, err := c.serializer.Unmarshal(src)
-	if err != nil {
-		return value, err
+	value, n, err := c.serializer.Unmarshal(src)
+	if err == nil && n != len(src) {
+		err = errTrailing
 	}
-	if n != len(src) {
-		return value, errTrailing
-	}
-	return decoded, nil
+	return value, err
 }
 
 func (c *coder[V]) appendAny(dst []byte, value any) ([]byte, error) {
