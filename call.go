@@ -54,7 +54,8 @@ func settle(options []CallOption) callSettings {
 
 // Call executes a command and returns its result. It waits until the command has ended, ctx ends or
 // the connection does. An error has an *Error in its chain, which says in its Outcome whether the
-// command ran.
+// command ran. After a deadline that is as a rule OutcomeUnknown; Executed, if the server's word that
+// the command had failed by then came in time.
 func Call[T, R any](ctx context.Context, sender Sender[T], command Command[T, R], options ...CallOption) (R, error) {
 	settings := settle(options)
 	exchange, err := sender.Start(ctx, Request[T]{Command: command, Metadata: settings.metadata})

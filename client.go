@@ -251,29 +251,32 @@ func (c *Client[T]) Shutdown(ctx context.Context) error { return c.engine.Shutdo
 // and match ErrClosed. It may be called again.
 func (c *Client[T]) Close() error { return c.engine.Close() }
 
-// ObserveEnd returns exchange such that observe is called once, when the call has ended: with nil
-// if it ended well, else with its error. For use in a ClientInterceptor. For a unary call that is
-// when the caller is done with the result.
-func ObserveEnd(exchange Exchange, observe func(error)) Exchange {
-	return &observedExchange{Exchange: exchange, observe: observe}
+// ObserveEnd returns exchange, which call's next has returned, such that observe is called once, when
+// the caller is done with it: with nil if the call ended well, with its error if it failed, with one
+// whose code is Canceled if the caller took no more results. For use in a ClientInterceptor.
+func ObserveEnd(call *ClientCall, exchange Exchange, observe func(error)) Exchange {
+	return &observedExchange{Exchange: exchange, stream: call.Stream, err: canceledByCaller(), observe: observe}
 }
 
 type observedExchange struct {
 	Exchange
+	stream  bool
+	err     error // how the call has ended, as far as its results were taken
 	observe func(error)
-	err     error
 }
 
 func (o *observedExchange) Receive() (core.Message, error) {
 	message, err := o.Exchange.Receive()
-	o.err = err
+	switch {
+	case err == io.EOF, err == nil && !o.stream:
+		o.err = nil
+	case err != nil:
+		o.err = err
+	}
 	return message, err
 }
 
 func (o *observedExchange) Close() {
 	o.Exchange.Close()
-	if o.err == io.EOF {
-		o.err = nil
-	}
 	o.observe(o.err)
 }

@@ -16,9 +16,9 @@ import (
 // namedCodec is JSON under another name.
 type namedCodec string
 
-func (c namedCodec) Name() string             { return string(c) }
-func (namedCodec) NamesFields() bool          { return false }
-func (namedCodec) Check(t reflect.Type) error { return json.Codec.Check(t) }
+func (c namedCodec) Name() string                               { return string(c) }
+func (namedCodec) NamesFields() bool                            { return false }
+func (namedCodec) Check(t reflect.Type) error                   { return json.Codec.Check(t) }
 func (namedCodec) Append(dst []byte, value any) ([]byte, error) { return json.Codec.Append(dst, value) }
 
 func (namedCodec) Decode(src []byte, target any) error { return json.Codec.Decode(src, target) }

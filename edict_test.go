@@ -815,7 +815,7 @@ func TestInterceptors(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return edict.ObserveEnd(exchange, func(err error) { note("%s end %v", name, err); ended <- struct{}{} }), nil
+			return edict.ObserveEnd(call, exchange, func(err error) { note("%s end %v", name, err); ended <- struct{}{} }), nil
 		}
 	}
 	b := serve(t, edict.WithServerInterceptors(serverSide("s1"), serverSide("s2")))

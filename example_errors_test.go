@@ -29,10 +29,8 @@ func (w Withdraw) Exec(ctx context.Context, account *Account) (int, error) {
 	account.mu.Lock()
 	defer account.mu.Unlock()
 	if missing := w.Amount - account.balance; missing > 0 {
-		err := edict.Errorf(edict.FailedPrecondition, "%d more would be needed", missing)
-		err.Reason = ErrTooPoor.Reason
-		err.RetryAfter = time.Minute
-		return 0, err.AddDetail(Shortage{Missing: missing})
+		err := ErrTooPoor.With("%d more would be needed", missing)
+		return 0, err.WithDetail(Shortage{Missing: missing}).WithRetryAfter(time.Minute)
 	}
 	account.balance -= w.Amount
 	return account.balance, nil

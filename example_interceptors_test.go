@@ -29,7 +29,7 @@ func logCalls(ctx context.Context, call *edict.ClientCall, next edict.ClientNext
 		fmt.Println("log:", call.Name, err)
 		return nil, err
 	}
-	return edict.ObserveEnd(exchange, func(err error) { fmt.Println("log:", call.Name, err) }), nil
+	return edict.ObserveEnd(call, exchange, func(err error) { fmt.Println("log:", call.Name, err) }), nil
 }
 
 func Example_interceptors() {

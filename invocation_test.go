@@ -17,7 +17,7 @@ func TestObserverUsesItsInvocation(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return edict.ObserveEnd(exchange, func(error) {
+		return edict.ObserveEnd(call, exchange, func(error) {
 			invocation.Cancel()
 			seen <- invocation.Metadata()
 		}), nil

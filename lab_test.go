@@ -59,9 +59,8 @@ type shortage struct{ Missing int }
 
 func (c fail) Exec(_ context.Context, l *lab) (int, error) {
 	l.executed.Add(1)
-	e := edict.Errorf(c.Code, "%s", c.Text)
-	e.Reason, e.RetryAfter = c.Reason, c.Retry
-	return 0, e.AddDetail(shortage{Missing: 7})
+	sentinel := &edict.Error{Code: c.Code, Reason: c.Reason}
+	return 0, sentinel.With("%s", c.Text).WithRetryAfter(c.Retry).WithDetail(shortage{Missing: 7})
 }
 
 // misbehave panics or ends its goroutine.

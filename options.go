@@ -119,7 +119,7 @@ func (o serverOption) applyToServer(s *serverSettings) { o(s) }
 type Codec = codec.Codec
 
 // WithCodecs sets the codecs, on a client in order of preference: the server takes the first that
-// it has too. The default is JSON alone.
+// it has too. They replace the default, which is JSON alone: name json.Codec among them to keep it.
 func WithCodecs(codecs ...codec.Codec) Option {
 	return option(func(s *shared) { s.codecs = codecs })
 }

@@ -155,7 +155,7 @@ func (s *session) Serve() {
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
-	if err := connection.Serve(); !handler.OrderlyEnd(err) {
+	if err := connection.Serve(); !connection.OrderlyEnd(err) {
 		logger.Warn("edict: connection broke", "peer", s.carrier.NetConn().RemoteAddr(), "client", agreement.PeerName, "error", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,7 +38,7 @@ type Error struct {
 	Reason string
 	// Message is for people.
 	Message string
-	// Details are further facts for programs; see AddDetail and DetailOf.
+	// Details are further facts for programs; see WithDetail and DetailOf.
 	Details []Detail
 	// RetryAfter is how long the server asks to wait before a retry; 0 is no hint.
 	RetryAfter time.Duration
@@ -56,21 +57,46 @@ type Detail struct {
 	JSON []byte
 }
 
-// Errorf returns an *Error with a code and a message. A %w verb sets its Cause.
+// Errorf returns an *Error with a code and a message. A %w verb sets its Cause; if that has an *Error
+// in its chain, its Reason, Details and RetryAfter are taken over.
 func Errorf(code Code, format string, arguments ...any) *Error {
 	err := fmt.Errorf(format, arguments...)
-	return &Error{Code: code, Message: err.Error(), Cause: errors.Unwrap(err)}
+	e := &Error{Code: code, Message: err.Error(), Cause: errors.Unwrap(err)}
+	if inner, ok := errors.AsType[*Error](e.Cause); ok {
+		e.Reason, e.Details, e.RetryAfter = inner.Reason, inner.Details, inner.RetryAfter
+	}
+	return e
 }
 
-// AddDetail adds value, in JSON, to the details and returns e. A value that JSON can't encode is
-// replaced by a description of that failure under the same type name.
-func (e *Error) AddDetail(value any) *Error {
+// With returns a copy of e with another message: what happened this time. So a sentinel with a Code
+// and a Reason becomes the error to return, which errors.Is still takes for the sentinel:
+//
+//	var ErrTooPoor = &edict.Error{Code: edict.FailedPrecondition, Reason: "too-poor"}
+//
+//	return 0, ErrTooPoor.With("%d more would be needed", missing)
+func (e *Error) With(format string, arguments ...any) *Error {
+	copied := *e
+	copied.Message = fmt.Sprintf(format, arguments...)
+	return &copied
+}
+
+// WithDetail returns a copy of e with one more detail: value, in JSON. A value that JSON can't encode
+// is replaced by a description of that failure under the same type name.
+func (e *Error) WithDetail(value any) *Error {
 	encoded, err := json.Marshal(value)
 	if err != nil {
 		encoded, _ = json.Marshal(err.Error())
 	}
-	e.Details = append(e.Details, Detail{Type: detailType(reflect.TypeOf(value)), JSON: encoded})
-	return e
+	copied := *e
+	copied.Details = append(slices.Clip(e.Details), Detail{Type: detailType(reflect.TypeOf(value)), JSON: encoded})
+	return &copied
+}
+
+// WithRetryAfter returns a copy of e that asks the caller to wait that long before a retry.
+func (e *Error) WithRetryAfter(wait time.Duration) *Error {
+	copied := *e
+	copied.RetryAfter = wait
+	return &copied
 }
 
 // DetailOf returns the first detail of type V in err's chain. The type is recognised by its name,
@@ -194,6 +220,9 @@ func AsError(err error) *Error {
 		copied := *e
 		if !copied.Code.Valid() {
 			copied.Code = Unknown
+		}
+		if outermost, isError := err.(*Error); !isError || outermost != e {
+			copied.Message = err.Error() // what was said on the way
 		}
 		return &copied
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/edict-go/edict/core"
@@ -41,11 +42,12 @@ type Connection struct {
 	queue []*task
 	head  int
 	// searching: a worker is awake that will look at the queue, so no other need be woken.
-	searching bool
-	running   int // commands accepted and not ended
-	draining  bool
-	accepted  core.Position // end of the last command accepted
-	idle      chan struct{} // closed when draining and running is 0
+	searching   bool
+	running     int // commands accepted and not ended
+	interrupted int // of those, at the connection's end
+	draining    bool
+	accepted    core.Position // end of the last command accepted
+	idle        chan struct{} // closed when draining and running is 0
 }
 
 // callChunk is how many cells are allocated at once.
@@ -73,6 +75,9 @@ func (c *Connection) Serve() error {
 		c.sayGoodbye(problem)
 	}
 	c.transport.Close(err)
+	c.mu.Lock()
+	c.interrupted = c.running
+	c.mu.Unlock()
 	c.cancelAll()
 	<-c.whenIdle()
 	c.transport.Wait()
@@ -384,8 +389,11 @@ func (c *Connection) peerName() string {
 	return c.config.Peer.Address.String()
 }
 
-// OrderlyEnd reports whether err, from Serve, is an ordinary end of a connection that is not worth
-// a warning.
-func OrderlyEnd(err error) bool {
-	return err == nil || err == io.EOF || errors.Is(err, core.ErrClosed)
+// OrderlyEnd reports whether err, from Serve, is an ordinary end of the connection that is not worth
+// a warning: the client closed it, this side did, or it broke when nothing ran any more.
+func (c *Connection) OrderlyEnd(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return err == nil || err == io.EOF || errors.Is(err, core.ErrClosed) ||
+		c.interrupted == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
 }
