@@ -37,6 +37,7 @@ type Client struct {
 	transport Transport
 	config    ClientConfig
 	calls     sync.Pool // of *call, none of them in a slot
+	arrived   []Frame   // not yet passed to their calls; owned by the reader
 
 	// done is closed when the client has ended; err has the cause then.
 	done chan struct{}
@@ -246,24 +247,26 @@ func (c *Client) signalIdleLocked() {
 	}
 }
 
-// lookup returns the call that a frame belongs to, or nil if that has ended. If the frame is the
+// findLocked returns the call that a frame belongs to, or nil if that has ended. If the frame is the
 // call's last one, the slot is free afterwards.
-func (c *Client) lookup(sequence Sequence, last bool) *call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	index := sequence.Slot()
-	if c.err != nil || uint64(index) >= uint64(len(c.slots)) {
+func (c *Client) findLocked(frame *Frame) *call {
+	index := frame.Sequence.Slot()
+	if uint64(index) >= uint64(len(c.slots)) {
 		return nil
 	}
-	s := &c.slots[index]
-	if s.call == nil || s.call.sequence != sequence {
+	found := c.slots[index].call
+	if found == nil || found.sequence != frame.Sequence {
 		return nil
 	}
-	call := s.call
-	if last {
+	if isLast(frame) {
 		c.vacateLocked(index)
 	}
-	return call
+	return found
+}
+
+// isLast reports whether frame ends its call.
+func isLast(frame *Frame) bool {
+	return frame.Kind != KindResult || frame.Flags&FlagLast != 0
 }
 
 // read hands incoming frames to their calls; no user code runs on it.
@@ -271,24 +274,25 @@ func (c *Client) lookup(sequence Sequence, last bool) *call {
 // Started by NewClient; ends when the transport fails or is closed; Close waits for it.
 func (c *Client) read() {
 	defer close(c.done)
-	c.fail(c.transport.Run(c.handle))
+	err := c.transport.Run(c.handle)
+	if problem := c.deliverArrived(); problem != nil {
+		err = problem
+	}
+	c.fail(err)
 }
 
 // handle deals with one frame. An error ends the connection.
 func (c *Client) handle(frame *Frame) error {
 	switch frame.Kind {
 	case KindResult, KindEnd, KindError:
-		last := frame.Kind != KindResult || frame.Flags&FlagLast != 0
-		call := c.lookup(frame.Sequence, last)
-		if call == nil {
-			frame.Buffer.Release() // late, for a call that has ended
-		} else if err := call.deliver(frame); err != nil {
-			return err
+		c.arrived = append(c.arrived, *frame)
+		if frame.More && len(c.arrived) < maxArrived {
+			return nil
 		}
-		if last && c.goAway.Load() != nil {
-			return c.leaveIfIdle()
-		}
-		return nil
+		return c.deliverArrived()
+	}
+	if err := c.deliverArrived(); err != nil {
+		return err
 	}
 	defer frame.Buffer.Release()
 	switch frame.Kind {
@@ -303,6 +307,39 @@ func (c *Client) handle(frame *Frame) error {
 		return c.handleGoAway(frame.Body)
 	}
 	return fmt.Errorf("protocol error: unexpected %v frame from the server", frame.Kind)
+}
+
+// maxArrived is how many frames the reader passes on with one look at the slots.
+const maxArrived = 8
+
+// deliverArrived passes the frames that have come to their calls.
+func (c *Client) deliverArrived() error {
+	if len(c.arrived) == 0 {
+		return nil
+	}
+	var calls [maxArrived]*call
+	last := false
+	c.mu.Lock()
+	for i := range c.arrived {
+		calls[i] = c.findLocked(&c.arrived[i])
+		last = last || isLast(&c.arrived[i])
+	}
+	c.mu.Unlock()
+	var problem error
+	for i := range c.arrived {
+		frame := &c.arrived[i]
+		if calls[i] == nil || problem != nil {
+			frame.Buffer.Release() // late, for a call that has ended
+			continue
+		}
+		problem = calls[i].deliver(frame)
+	}
+	clear(c.arrived)
+	c.arrived = c.arrived[:0]
+	if problem == nil && last && c.goAway.Load() != nil {
+		return c.leaveIfIdle()
+	}
+	return problem
 }
 
 // handleGoAway notes that commands from a position on are refused and wakes their calls.

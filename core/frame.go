@@ -118,6 +118,9 @@ type Frame struct {
 	Oversize bool
 	// End is the position after a received frame.
 	End Position
+	// More is set on a received frame if the next one has arrived whole: Run will call its handler
+	// again at once, before it reads. Handlers use it to take their locks once for several frames.
+	More bool
 }
 
 // Transport carries frames over one connection, in order. core.Client and the server's side of a

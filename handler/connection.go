@@ -37,6 +37,9 @@ type Connection struct {
 	// stores contexts; the worker that ends a command clears the cell. Cells never move.
 	calls [][]atomic.Pointer[commandContext]
 
+	arrived    []*task       // not yet queued; owned by the read loop, like
+	arrivedEnd core.Position // the position after the last of them
+
 	mu sync.Mutex // guards the following; held briefly
 	// queue holds tasks that no worker has taken; queue[:head] are taken.
 	queue []*task
@@ -71,6 +74,7 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 // client's orderly end.
 func (c *Connection) Serve() error {
 	err := c.transport.Run(c.handle)
+	c.enqueueArrived()
 	if problem, ok := errors.AsType[*violation](err); ok {
 		c.sayGoodbye(problem)
 	}
@@ -107,8 +111,13 @@ func (c *Connection) sayGoodbye(problem *violation) {
 // handle deals with one frame. An error ends the connection.
 func (c *Connection) handle(frame *core.Frame) error {
 	if frame.Kind == core.KindCommand {
-		return c.start(frame)
+		err := c.start(frame)
+		if err != nil || !frame.More || len(c.arrived) == maxArrived {
+			c.enqueueArrived()
+		}
+		return err
 	}
+	c.enqueueArrived()
 	defer frame.Buffer.Release()
 	if frame.Oversize {
 		return violationf("%v frame too long", frame.Kind)
@@ -142,7 +151,8 @@ func (c *Connection) handle(frame *core.Frame) error {
 	return violationf("unexpected %v frame from the client", frame.Kind)
 }
 
-// start queues a command for a worker, or refuses it.
+// start makes a task of a command, to be queued with those that have come together with it, or refuses
+// it.
 func (c *Connection) start(frame *core.Frame) error {
 	slot := frame.Sequence.Slot()
 	if uint64(slot) >= uint64(c.config.MaxInFlight) {
@@ -181,15 +191,12 @@ func (c *Connection) start(frame *core.Frame) error {
 		t.ctx.setDeadline(frame.Timeout)
 	}
 	cell.Store(t.ctx)
-	if !c.enqueue(t, frame.End) {
-		cell.Store(nil)
-		t.ctx.cancel(context.Canceled)
-		t.recycle()
-		c.invoker.inFlight.Add(-1)
-		c.refuse(frame.Sequence, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
-	}
+	c.arrived, c.arrivedEnd = append(c.arrived, t), frame.End
 	return nil
 }
+
+// maxArrived is how many tasks the read loop queues at once.
+const maxArrived = 8
 
 // accept checks whether a command can be run and counts it in, or says why not.
 func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
@@ -264,44 +271,61 @@ func (c *Connection) refuse(sequence core.Sequence, e *core.Error) {
 	_ = c.transport.Post(core.Frame{Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, e)})
 }
 
-// enqueue queues a task and sees to it that a worker will take it. It reports false if no commands
-// are taken any more.
-func (c *Connection) enqueue(t *task, end core.Position) bool {
-	c.mu.Lock()
-	if c.draining {
-		c.mu.Unlock()
-		return false
+// enqueueArrived queues the tasks that have come together and sees to it that workers will take them.
+// If no commands are taken any more it refuses them.
+func (c *Connection) enqueueArrived() {
+	if len(c.arrived) == 0 {
+		return
 	}
-	c.accepted = end
-	c.running++
-	c.queue = append(c.queue, t)
-	wake := !c.searching
-	c.searching = true
+	c.mu.Lock()
+	refuse, wake := c.draining, false
+	if !refuse {
+		c.accepted = c.arrivedEnd
+		c.running += len(c.arrived)
+		c.queue = append(c.queue, c.arrived...)
+		wake = !c.searching
+		c.searching = true
+	}
 	c.mu.Unlock()
 	if wake {
 		c.invoker.workers.serve(c)
 	}
-	return true
+	if refuse {
+		for _, t := range c.arrived {
+			c.turnAway(t)
+		}
+	}
+	clear(c.arrived)
+	c.arrived = c.arrived[:0]
+}
+
+// turnAway refuses a command whose task is made but not queued.
+func (c *Connection) turnAway(t *task) {
+	sequence := t.ctx.sequence
+	t.cell.Store(nil)
+	t.ctx.cancel(context.Canceled)
+	t.recycle()
+	c.invoker.inFlight.Add(-1)
+	c.refuse(sequence, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
 }
 
 // work runs tasks until the queue is empty. The caller is a worker that has been woken for it.
 func (c *Connection) work() {
-	for woken := true; ; woken = false {
-		t := c.next(woken)
-		if t == nil {
-			return
-		}
+	t := c.next(true, 0)
+	for t != nil {
 		t.run()
+		t = c.next(false, 1)
 	}
 }
 
-// next takes a task. If there are more, another worker is awake or is woken before next returns:
-// this one may now be busy for long.
-func (c *Connection) next(woken bool) *task {
+// next counts out the tasks that the worker has ended, and takes another one. If there are more, some
+// worker is awake or is woken before next returns: this one may now be busy for long.
+func (c *Connection) next(woken bool, ended int) *task {
 	c.mu.Lock()
 	if woken {
 		c.searching = false
 	}
+	c.endedLocked(ended)
 	if c.head == len(c.queue) {
 		c.mu.Unlock()
 		return nil
@@ -322,15 +346,19 @@ func (c *Connection) next(woken bool) *task {
 	return t
 }
 
-// ended counts a command out.
-func (c *Connection) ended() {
-	c.invoker.inFlight.Add(-1)
-	c.mu.Lock()
-	c.running--
-	if c.running == 0 && c.draining {
+// endedLocked counts commands out.
+func (c *Connection) endedLocked(commands int) {
+	c.running -= commands
+	if commands > 0 && c.running == 0 && c.draining {
 		close(c.idle)
 	}
-	c.mu.Unlock()
+}
+
+// abandoned counts out the command of a worker that will not come for another.
+func (c *Connection) abandoned() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endedLocked(1)
 }
 
 // whenIdle stops the acceptance of commands and returns a channel that is closed when none runs.

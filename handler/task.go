@@ -61,6 +61,7 @@ func (t *task) run() {
 				err = t.panicked(cause)
 			} else {
 				err = core.Errorf(core.Internal, "the command ended its goroutine (runtime.Goexit)")
+				defer t.connection.abandoned()
 			}
 		}
 		t.end(err)
@@ -94,8 +95,8 @@ func (t *task) end(err error) {
 			c.refuse(ctx.sequence, &core.Error{Code: core.ResourceExhausted, Outcome: core.Executed, Message: sendErr.Error()})
 		}
 	}
+	c.invoker.inFlight.Add(-1)
 	t.recycle()
-	c.ended()
 }
 
 // lastFrame returns the frame that ends the call.

@@ -88,6 +88,7 @@ func Listen(ctx context.Context, address string, config *tls.Config) (net.Listen
 	listenConfig := net.ListenConfig{KeepAliveConfig: keepAlive}
 	switch scheme {
 	case "unix":
+		listenConfig.Control = restrict
 		if err := removeStaleSocket(ctx, rest); err != nil {
 			return nil, err
 		}

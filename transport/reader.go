@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"encoding/binary"
 	"io"
 
 	"github.com/edict-go/edict/core"
@@ -134,7 +135,17 @@ func (r *reader) parse() (*core.Frame, error) {
 	if err := parsePayload(&r.frame, payload); err != nil {
 		return nil, err
 	}
+	r.frame.More = r.nextIsWhole()
 	return &r.frame, nil
+}
+
+// nextIsWhole reports whether the next frame is in data, all of it, and will be handled.
+func (r *reader) nextIsWhole() bool {
+	if len(r.data) < HeaderSize || core.Kind(r.data[4]) == core.KindPadding {
+		return false
+	}
+	length := int64(binary.LittleEndian.Uint32(r.data))
+	return length < core.LargeBody && length <= int64(r.owner.config.MaxReceive) && int64(len(r.data)) >= HeaderSize+length
 }
 
 // parseLarge moves what has arrived to the buffer of a large payload.

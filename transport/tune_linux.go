@@ -25,4 +25,10 @@ func tune(conn net.Conn) {
 	})
 }
 
+// restrict gives a Unix socket its mode before it has a name, so that there is no moment in which
+// others could connect. What it can't do, Chmod does afterwards.
+func restrict(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
+}
+
 func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
