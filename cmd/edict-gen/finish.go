@@ -47,6 +47,7 @@ func finish(serializers []byte, s *source, p *plan) ([]byte, error) {
 	tidy(file)
 	astutil.AddImport(fileSet, file, codecMUS)
 	astutil.AddImport(fileSet, file, "github.com/mus-format/mus-go/ord")
+	astutil.AddImport(fileSet, file, "github.com/mus-format/mus-go/raw")
 	astutil.AddImport(fileSet, file, "github.com/mus-format/mus-go/varint")
 	for path, alias := range p.imports {
 		astutil.AddNamedImport(fileSet, file, alias, path)
@@ -90,14 +91,28 @@ func uses(file *ast.File, spec *ast.ImportSpec, from string) bool {
 	return used
 }
 
-// tidy replaces the serializer of time.Time, which loses nanoseconds, and writes declarations of one
-// variable without parentheses, as gofumpt does.
+// replaced are serializers of musgen-go's choice for which there are better ones: its time.Time loses
+// nanoseconds, its String is slow and believes lengths near the largest int, and as varints most
+// floats take more bytes and much more time.
+var replaced = map[[2]string][2]string{
+	{"raw", "TimeUnix"}:   {"mus", "Time"},
+	{"ord", "String"}:     {"mus", "String"},
+	{"varint", "Float32"}: {"raw", "Float32"},
+	{"varint", "Float64"}: {"raw", "Float64"},
+}
+
+// tidy puts in what is replaced, and writes declarations of one variable without parentheses, as
+// gofumpt does.
 func tidy(file *ast.File) {
 	ast.Inspect(file, func(node ast.Node) bool {
 		switch node := node.(type) {
 		case *ast.SelectorExpr:
-			if x, ok := node.X.(*ast.Ident); ok && x.Name == "raw" && node.Sel.Name == "TimeUnix" {
-				x.Name, node.Sel.Name = "mus", "Time"
+			x, ok := node.X.(*ast.Ident)
+			if !ok {
+				break
+			}
+			if better, ok := replaced[[2]string{x.Name, node.Sel.Name}]; ok {
+				x.Name, node.Sel.Name = better[0], better[1]
 			}
 		case *ast.GenDecl:
 			if node.Tok == token.VAR && len(node.Specs) == 1 {
@@ -113,8 +128,13 @@ func (s *source) serializer(p *plan, t types.Type) string {
 	switch t := types.Unalias(t).(type) {
 	case *types.Basic:
 		name := upperFirst(types.Typ[t.Kind()].Name()) // of byte and rune: Uint8 and Int32
-		if t.Info()&(types.IsBoolean|types.IsString) != 0 {
+		switch {
+		case t.Info()&types.IsString != 0:
+			return "mus.String"
+		case t.Info()&types.IsBoolean != 0:
 			return "ord." + name
+		case t.Info()&types.IsFloat != 0:
+			return "raw." + name
 		}
 		return "varint." + name
 	case *types.Pointer:

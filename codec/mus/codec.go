@@ -9,6 +9,7 @@ import (
 
 	musgo "github.com/mus-format/mus-go"
 	"github.com/mus-format/mus-go/ord"
+	"github.com/mus-format/mus-go/raw"
 	"github.com/mus-format/mus-go/varint"
 )
 
@@ -62,12 +63,12 @@ func (c *Codec) add(t Type) {
 var basic = func() map[reflect.Type]entry {
 	c := &Codec{types: map[reflect.Type]entry{}}
 	for _, t := range []Type{
-		Generated(ord.Bool), Generated(ord.String), Generated(ord.ByteSlice),
+		Generated(ord.Bool), Generated(String), Generated(ord.ByteSlice),
 		Generated(varint.Int), Generated(varint.Int8), Generated(varint.Int16),
 		Generated(varint.Int32), Generated(varint.Int64),
 		Generated(varint.Uint), Generated(varint.Uint8), Generated(varint.Uint16),
 		Generated(varint.Uint32), Generated(varint.Uint64),
-		Generated(varint.Float32), Generated(varint.Float64),
+		Generated(raw.Float32), Generated(raw.Float64),
 		Generated(Time), Generated(duration{}), Generated(empty{}),
 	} {
 		c.add(t)

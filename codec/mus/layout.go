@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mus-format/mus-go/ord"
+	"github.com/mus-format/mus-go/raw"
 	"github.com/mus-format/mus-go/varint"
 )
 
@@ -110,7 +111,7 @@ var skippers = map[reflect.Kind]func([]byte) (int, error){
 	reflect.Int32: varint.Int32.Skip, reflect.Int64: varint.Int64.Skip,
 	reflect.Uint: varint.Uint.Skip, reflect.Uint8: varint.Uint8.Skip, reflect.Uint16: varint.Uint16.Skip,
 	reflect.Uint32: varint.Uint32.Skip, reflect.Uint64: varint.Uint64.Skip,
-	reflect.Float32: varint.Float32.Skip, reflect.Float64: varint.Float64.Skip,
+	reflect.Float32: raw.Float32.Skip, reflect.Float64: raw.Float64.Skip,
 }
 
 // validate reports whether src is exactly one value of this layout. It allocates nothing.

@@ -1,6 +1,7 @@
 package mus_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -325,4 +326,28 @@ func benchmark[V any](b *testing.B, value V) {
 			_, _ = coder.Decode(encoded)
 		}
 	})
+}
+
+// String writes what mus-go's does, and the other way round.
+func TestStringIsMUS(t *testing.T) {
+	for _, length := range []int{0, 1, 127, 128, 16383, 16384, 1 << 21} {
+		text := strings.Repeat("s", length)
+		ours, theirs := make([]byte, mus.String.Size(text)), make([]byte, ord.String.Size(text))
+		mus.String.Marshal(text, ours)
+		ord.String.Marshal(text, theirs)
+		if !bytes.Equal(ours, theirs) {
+			t.Fatalf("%d bytes: % x and % x", length, ours[:8], theirs[:8])
+		}
+		if got, n, err := mus.String.Unmarshal(theirs); got != text || n != len(theirs) || err != nil {
+			t.Errorf("%d bytes: %d, %v", length, n, err)
+		}
+		if n, err := mus.String.Skip(theirs); n != len(theirs) || err != nil {
+			t.Errorf("%d bytes: skipped %d, %v", length, n, err)
+		}
+	}
+	for _, bad := range [][]byte{{}, {1}, {0x80}, {0x80, 1}, bytes.Repeat([]byte{0xff}, 9), bytes.Repeat([]byte{0xff}, 20)} {
+		if _, _, err := mus.String.Unmarshal(bad); err == nil {
+			t.Errorf("% x is decoded", bad)
+		}
+	}
 }

@@ -5,6 +5,7 @@ package echo
 import (
 	"github.com/edict-go/edict/codec/mus"
 	"github.com/mus-format/mus-go/ord"
+	"github.com/mus-format/mus-go/raw"
 	"github.com/mus-format/mus-go/varint"
 )
 
@@ -15,8 +16,8 @@ type echoMUS struct{}
 func (s echoMUS) Marshal(v Echo, bs []byte) (n int) {
 	n = ord.Bool.Marshal(v.Flag, bs)
 	n += varint.Int64.Marshal(v.Number, bs[n:])
-	n += ord.String.Marshal(v.Text, bs[n:])
-	return n + varint.Float64.Marshal(v.Ratio, bs[n:])
+	n += mus.String.Marshal(v.Text, bs[n:])
+	return n + raw.Float64.Marshal(v.Ratio, bs[n:])
 }
 
 func (s echoMUS) Unmarshal(bs []byte) (v Echo, n int, err error) {
@@ -30,12 +31,12 @@ func (s echoMUS) Unmarshal(bs []byte) (v Echo, n int, err error) {
 	if err != nil {
 		return
 	}
-	v.Text, n1, err = ord.String.Unmarshal(bs[n:])
+	v.Text, n1, err = mus.String.Unmarshal(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	v.Ratio, n1, err = varint.Float64.Unmarshal(bs[n:])
+	v.Ratio, n1, err = raw.Float64.Unmarshal(bs[n:])
 	n += n1
 	return
 }
@@ -43,8 +44,8 @@ func (s echoMUS) Unmarshal(bs []byte) (v Echo, n int, err error) {
 func (s echoMUS) Size(v Echo) (size int) {
 	size = ord.Bool.Size(v.Flag)
 	size += varint.Int64.Size(v.Number)
-	size += ord.String.Size(v.Text)
-	return size + varint.Float64.Size(v.Ratio)
+	size += mus.String.Size(v.Text)
+	return size + raw.Float64.Size(v.Ratio)
 }
 
 func (s echoMUS) Skip(bs []byte) (n int, err error) {
@@ -58,12 +59,12 @@ func (s echoMUS) Skip(bs []byte) (n int, err error) {
 	if err != nil {
 		return
 	}
-	n1, err = ord.String.Skip(bs[n:])
+	n1, err = mus.String.Skip(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	n1, err = varint.Float64.Skip(bs[n:])
+	n1, err = raw.Float64.Skip(bs[n:])
 	n += n1
 	return
 }
@@ -75,8 +76,8 @@ type messageMUS struct{}
 func (s messageMUS) Marshal(v Message, bs []byte) (n int) {
 	n = ord.Bool.Marshal(v.Flag, bs)
 	n += varint.Int64.Marshal(v.Number, bs[n:])
-	n += ord.String.Marshal(v.Text, bs[n:])
-	return n + varint.Float64.Marshal(v.Ratio, bs[n:])
+	n += mus.String.Marshal(v.Text, bs[n:])
+	return n + raw.Float64.Marshal(v.Ratio, bs[n:])
 }
 
 func (s messageMUS) Unmarshal(bs []byte) (v Message, n int, err error) {
@@ -90,12 +91,12 @@ func (s messageMUS) Unmarshal(bs []byte) (v Message, n int, err error) {
 	if err != nil {
 		return
 	}
-	v.Text, n1, err = ord.String.Unmarshal(bs[n:])
+	v.Text, n1, err = mus.String.Unmarshal(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	v.Ratio, n1, err = varint.Float64.Unmarshal(bs[n:])
+	v.Ratio, n1, err = raw.Float64.Unmarshal(bs[n:])
 	n += n1
 	return
 }
@@ -103,8 +104,8 @@ func (s messageMUS) Unmarshal(bs []byte) (v Message, n int, err error) {
 func (s messageMUS) Size(v Message) (size int) {
 	size = ord.Bool.Size(v.Flag)
 	size += varint.Int64.Size(v.Number)
-	size += ord.String.Size(v.Text)
-	return size + varint.Float64.Size(v.Ratio)
+	size += mus.String.Size(v.Text)
+	return size + raw.Float64.Size(v.Ratio)
 }
 
 func (s messageMUS) Skip(bs []byte) (n int, err error) {
@@ -118,12 +119,12 @@ func (s messageMUS) Skip(bs []byte) (n int, err error) {
 	if err != nil {
 		return
 	}
-	n1, err = ord.String.Skip(bs[n:])
+	n1, err = mus.String.Skip(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	n1, err = varint.Float64.Skip(bs[n:])
+	n1, err = raw.Float64.Skip(bs[n:])
 	n += n1
 	return
 }

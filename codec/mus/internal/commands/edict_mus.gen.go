@@ -8,15 +8,16 @@ import (
 	"github.com/edict-go/edict/codec/codectest"
 	"github.com/edict-go/edict/codec/mus"
 	"github.com/mus-format/mus-go/ord"
+	"github.com/mus-format/mus-go/raw"
 	"github.com/mus-format/mus-go/varint"
 )
 
 var (
 	array5jsaI4eQd4CK3Lq4Lb05TQΞΞ = ord.NewArraySer[[4]uint8, uint8](varint.Uint8)
-	mapeF9zXUiPUGa8CKRUlgrueAΞΞ   = ord.NewMapSer[string, int](ord.String, varint.Int)
+	mapeF9zXUiPUGa8CKRUlgrueAΞΞ   = ord.NewMapSer[string, int](mus.String, varint.Int)
 	ptr7ssdNi1konoZt0BigROSfgΞΞ   = ord.NewPtrSer[codectest.Tree](CodectestTreeMUS)
 	ptrAggEXRRRiXC7Ht0L53l8eAΞΞ   = ord.NewPtrSer[codectest.Item](CodectestItemMUS)
-	sliceDe2J3ΔzZyr46HKfRMwE4LgΞΞ = ord.NewSliceSer[string](ord.String)
+	sliceDe2J3ΔzZyr46HKfRMwE4LgΞΞ = ord.NewSliceSer[string](mus.String)
 	sliceWPOΣgiLΣΔFMf5w6IK8jqGAΞΞ = ord.NewSliceSer[codectest.Tree](CodectestTreeMUS)
 	sliceiUlJlIizRLVukbyLedzoHAΞΞ = ord.NewSliceSer[codectest.Item](CodectestItemMUS)
 )
@@ -48,8 +49,8 @@ type echoMUS struct{}
 func (s echoMUS) Marshal(v Echo, bs []byte) (n int) {
 	n = ord.Bool.Marshal(v.Flag, bs)
 	n += varint.Int64.Marshal(v.Number, bs[n:])
-	n += ord.String.Marshal(v.Text, bs[n:])
-	return n + varint.Float64.Marshal(v.Value, bs[n:])
+	n += mus.String.Marshal(v.Text, bs[n:])
+	return n + raw.Float64.Marshal(v.Value, bs[n:])
 }
 
 func (s echoMUS) Unmarshal(bs []byte) (v Echo, n int, err error) {
@@ -63,12 +64,12 @@ func (s echoMUS) Unmarshal(bs []byte) (v Echo, n int, err error) {
 	if err != nil {
 		return
 	}
-	v.Text, n1, err = ord.String.Unmarshal(bs[n:])
+	v.Text, n1, err = mus.String.Unmarshal(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	v.Value, n1, err = varint.Float64.Unmarshal(bs[n:])
+	v.Value, n1, err = raw.Float64.Unmarshal(bs[n:])
 	n += n1
 	return
 }
@@ -76,8 +77,8 @@ func (s echoMUS) Unmarshal(bs []byte) (v Echo, n int, err error) {
 func (s echoMUS) Size(v Echo) (size int) {
 	size = ord.Bool.Size(v.Flag)
 	size += varint.Int64.Size(v.Number)
-	size += ord.String.Size(v.Text)
-	return size + varint.Float64.Size(v.Value)
+	size += mus.String.Size(v.Text)
+	return size + raw.Float64.Size(v.Value)
 }
 
 func (s echoMUS) Skip(bs []byte) (n int, err error) {
@@ -91,12 +92,12 @@ func (s echoMUS) Skip(bs []byte) (n int, err error) {
 	if err != nil {
 		return
 	}
-	n1, err = ord.String.Skip(bs[n:])
+	n1, err = mus.String.Skip(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	n1, err = varint.Float64.Skip(bs[n:])
+	n1, err = raw.Float64.Skip(bs[n:])
 	n += n1
 	return
 }
@@ -172,12 +173,12 @@ var CodectestItemMUS = codectestItemMUS{}
 type codectestItemMUS struct{}
 
 func (s codectestItemMUS) Marshal(v codectest.Item, bs []byte) (n int) {
-	n = ord.String.Marshal(v.Name, bs)
+	n = mus.String.Marshal(v.Name, bs)
 	return n + varint.Int.Marshal(v.Count, bs[n:])
 }
 
 func (s codectestItemMUS) Unmarshal(bs []byte) (v codectest.Item, n int, err error) {
-	v.Name, n, err = ord.String.Unmarshal(bs)
+	v.Name, n, err = mus.String.Unmarshal(bs)
 	if err != nil {
 		return
 	}
@@ -188,12 +189,12 @@ func (s codectestItemMUS) Unmarshal(bs []byte) (v codectest.Item, n int, err err
 }
 
 func (s codectestItemMUS) Size(v codectest.Item) (size int) {
-	size = ord.String.Size(v.Name)
+	size = mus.String.Size(v.Name)
 	return size + varint.Int.Size(v.Count)
 }
 
 func (s codectestItemMUS) Skip(bs []byte) (n int, err error) {
-	n, err = ord.String.Skip(bs)
+	n, err = mus.String.Skip(bs)
 	if err != nil {
 		return
 	}
@@ -239,9 +240,9 @@ func (s codectestOrderMUS) Marshal(v codectest.Order, bs []byte) (n int) {
 	n += varint.Int64.Marshal(v.Big, bs[n:])
 	n += varint.Uint16.Marshal(v.Port, bs[n:])
 	n += varint.Uint64.Marshal(v.Mask, bs[n:])
-	n += varint.Float64.Marshal(v.Price, bs[n:])
-	n += varint.Float32.Marshal(v.Rate, bs[n:])
-	n += ord.String.Marshal(v.Customer, bs[n:])
+	n += raw.Float64.Marshal(v.Price, bs[n:])
+	n += raw.Float32.Marshal(v.Rate, bs[n:])
+	n += mus.String.Marshal(v.Customer, bs[n:])
 	n += ord.ByteSlice.Marshal(v.Photo, bs[n:])
 	n += array5jsaI4eQd4CK3Lq4Lb05TQΞΞ.Marshal(v.Digest, bs[n:])
 	n += sliceiUlJlIizRLVukbyLedzoHAΞΞ.Marshal(v.Items, bs[n:])
@@ -284,17 +285,17 @@ func (s codectestOrderMUS) Unmarshal(bs []byte) (v codectest.Order, n int, err e
 	if err != nil {
 		return
 	}
-	v.Price, n1, err = varint.Float64.Unmarshal(bs[n:])
+	v.Price, n1, err = raw.Float64.Unmarshal(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	v.Rate, n1, err = varint.Float32.Unmarshal(bs[n:])
+	v.Rate, n1, err = raw.Float32.Unmarshal(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	v.Customer, n1, err = ord.String.Unmarshal(bs[n:])
+	v.Customer, n1, err = mus.String.Unmarshal(bs[n:])
 	n += n1
 	if err != nil {
 		return
@@ -351,9 +352,9 @@ func (s codectestOrderMUS) Size(v codectest.Order) (size int) {
 	size += varint.Int64.Size(v.Big)
 	size += varint.Uint16.Size(v.Port)
 	size += varint.Uint64.Size(v.Mask)
-	size += varint.Float64.Size(v.Price)
-	size += varint.Float32.Size(v.Rate)
-	size += ord.String.Size(v.Customer)
+	size += raw.Float64.Size(v.Price)
+	size += raw.Float32.Size(v.Rate)
+	size += mus.String.Size(v.Customer)
 	size += ord.ByteSlice.Size(v.Photo)
 	size += array5jsaI4eQd4CK3Lq4Lb05TQΞΞ.Size(v.Digest)
 	size += sliceiUlJlIizRLVukbyLedzoHAΞΞ.Size(v.Items)
@@ -396,17 +397,17 @@ func (s codectestOrderMUS) Skip(bs []byte) (n int, err error) {
 	if err != nil {
 		return
 	}
-	n1, err = varint.Float64.Skip(bs[n:])
+	n1, err = raw.Float64.Skip(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	n1, err = varint.Float32.Skip(bs[n:])
+	n1, err = raw.Float32.Skip(bs[n:])
 	n += n1
 	if err != nil {
 		return
 	}
-	n1, err = ord.String.Skip(bs[n:])
+	n1, err = mus.String.Skip(bs[n:])
 	n += n1
 	if err != nil {
 		return
@@ -461,13 +462,13 @@ var CodectestTreeMUS = codectestTreeMUS{}
 type codectestTreeMUS struct{}
 
 func (s codectestTreeMUS) Marshal(v codectest.Tree, bs []byte) (n int) {
-	n = ord.String.Marshal(v.Name, bs)
+	n = mus.String.Marshal(v.Name, bs)
 	n += sliceWPOΣgiLΣΔFMf5w6IK8jqGAΞΞ.Marshal(v.Children, bs[n:])
 	return n + ptr7ssdNi1konoZt0BigROSfgΞΞ.Marshal(v.Next, bs[n:])
 }
 
 func (s codectestTreeMUS) Unmarshal(bs []byte) (v codectest.Tree, n int, err error) {
-	v.Name, n, err = ord.String.Unmarshal(bs)
+	v.Name, n, err = mus.String.Unmarshal(bs)
 	if err != nil {
 		return
 	}
@@ -483,13 +484,13 @@ func (s codectestTreeMUS) Unmarshal(bs []byte) (v codectest.Tree, n int, err err
 }
 
 func (s codectestTreeMUS) Size(v codectest.Tree) (size int) {
-	size = ord.String.Size(v.Name)
+	size = mus.String.Size(v.Name)
 	size += sliceWPOΣgiLΣΔFMf5w6IK8jqGAΞΞ.Size(v.Children)
 	return size + ptr7ssdNi1konoZt0BigROSfgΞΞ.Size(v.Next)
 }
 
 func (s codectestTreeMUS) Skip(bs []byte) (n int, err error) {
-	n, err = ord.String.Skip(bs)
+	n, err = mus.String.Skip(bs)
 	if err != nil {
 		return
 	}
@@ -538,5 +539,5 @@ var MUS = mus.New(
 	mus.Generated[Watch](WatchMUS),
 	mus.Generated[[]codectest.Tree](ord.NewSliceSer[codectest.Tree](CodectestTreeMUS)),
 	mus.Generated[codectest.Order](CodectestOrderMUS),
-	mus.Generated[map[string]codectest.Item](ord.NewMapSer[string, codectest.Item](ord.String, CodectestItemMUS)),
+	mus.Generated[map[string]codectest.Item](ord.NewMapSer[string, codectest.Item](mus.String, CodectestItemMUS)),
 )
