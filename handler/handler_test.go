@@ -180,6 +180,9 @@ func TestErrorsAreBounded(t *testing.T) {
 	}
 }
 
+// scopedKey is the key of a value in a context made from a command's.
+type scopedKey struct{}
+
 func TestCommandContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := &commandContext{connection: &Connection{invoker: NewInvoker(Config{})}}
@@ -187,7 +190,7 @@ func TestCommandContext(t *testing.T) {
 		if _, ok := ctx.Deadline(); !ok || ctx.Err() != nil {
 			t.Error("no deadline, or ended at once")
 		}
-		child, cancel := context.WithCancel(context.WithValue(ctx, "key", "value"))
+		child, cancel := context.WithCancel(context.WithValue(ctx, scopedKey{}, "value"))
 		defer cancel()
 		var order []string
 		stop := context.AfterFunc(ctx, func() { order = append(order, "never") })

@@ -1,7 +1,6 @@
 package peers
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"strings"
@@ -85,7 +84,7 @@ func calls(t *testing.T, p peer.Peer, client peer.Client) {
 					Flag: i%2 == 0, Number: int64(caller)<<32 - int64(i), Ratio: float64(caller) / 3,
 					Text: strings.Repeat(string(rune('a'+caller)), i*100),
 				}
-				var call func(context.Context, peer.Message) (peer.Message, error) = client.Echo
+				call := client.Echo
 				if i == 7 {
 					call = client.Delayed
 				}
