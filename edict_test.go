@@ -731,6 +731,39 @@ func TestInFlightLimitPerConnection(t *testing.T) {
 	})
 }
 
+// A Start that waits for a place is refused at once when there will be none.
+func TestWaitingStartLearnsOfTheEnd(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *bench, *edict.Client[*lab]) error{
+		"server": func(ctx context.Context, b *bench, _ *edict.Client[*lab]) error { return b.server.Shutdown(ctx) },
+		"client": func(ctx context.Context, _ *bench, c *edict.Client[*lab]) error { return c.Shutdown(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := serve(t, edict.ServerConfig{MaxInFlight: 1})
+			client := b.client()
+			if _, err := edict.Start(t.Context(), client, wait{}); err != nil {
+				t.Fatal(err)
+			}
+			<-b.lab.started
+			waiting := make(chan error, 3)
+			for range 3 {
+				go func() {
+					_, err := edict.Call(t.Context(), client, add{})
+					waiting <- err
+				}()
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- end(t.Context(), b, client) }()
+			for range 3 {
+				wantError(t, <-waiting, edict.Unavailable, edict.NotSent)
+			}
+			close(b.lab.release)
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestInFlightLimitPerServer(t *testing.T) {
 	b := serve(t, edict.ServerConfig{MaxInFlightServer: 3})
 	var clients []*edict.Client[*lab]

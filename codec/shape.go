@@ -193,7 +193,8 @@ func (w *shapeWriter) addStruct(path, kind string, t reflect.Type) {
 		path += "."
 	}
 	for field := range t.Fields() {
-		if field.IsExported() {
+		// JSON writes the fields of embedded structs also if their type is not exported.
+		if field.IsExported() || field.Anonymous && field.Type.Kind() == reflect.Struct {
 			w.add(path+field.Name, field.Type)
 		}
 	}

@@ -161,11 +161,13 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 	c.mu.Unlock()
 
 	select {
-	case index := <-granted:
+	case index, ok := <-granted:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err := c.refusalLocked(); err != nil {
-			c.releaseLocked(index)
+			if ok {
+				c.releaseLocked(index)
+			}
 			return err
 		}
 		c.occupyLocked(index, call)
@@ -176,8 +178,10 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		select {
-		case index := <-granted: // granted meanwhile: pass it on
-			c.releaseLocked(index)
+		case index, ok := <-granted: // granted meanwhile: pass it on
+			if ok {
+				c.releaseLocked(index)
+			}
 		default:
 			c.waiting.Remove(place)
 		}
@@ -217,6 +221,13 @@ func (c *Client) releaseLocked(index uint32) {
 		return
 	}
 	c.free = append(c.free, index)
+}
+
+// refuseWaitingLocked ends the Starts that wait for a slot: refusalLocked has the reason.
+func (c *Client) refuseWaitingLocked() {
+	for first := c.waiting.Front(); first != nil; first = c.waiting.Front() {
+		close(c.waiting.Remove(first).(chan uint32))
+	}
 }
 
 // vacate takes call out of its slot and reports whether it was there still.
@@ -351,6 +362,7 @@ func (c *Client) handleGoAway(body []byte) error {
 	away.cause.Outcome = OutcomeUnknown
 	c.goAway.Store(away)
 	c.mu.Lock()
+	c.refuseWaitingLocked()
 	for i := range c.slots {
 		if call := c.slots[i].call; call != nil {
 			call.wake() // it looks at goAway itself: only its own goroutine knows its position
@@ -453,6 +465,7 @@ func (c *Client) Close() error {
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	c.draining = true
+	c.refuseWaitingLocked()
 	if c.active == 0 {
 		c.signalIdleLocked()
 	}
