@@ -158,7 +158,10 @@ func (w *writer) queue(frame *core.Frame) (core.Position, error) {
 		return position, nil
 	}
 	w.writing = true
-	if w.owner.raw == nil {
+	// Whoever sends the results of a stream has more of them: let a goroutine write, in batches as big
+	// as they become meanwhile. A yield would bring nothing else to the batch.
+	streaming := frame.Kind == core.KindResult && frame.Flags&core.FlagLast == 0
+	if w.owner.raw == nil || streaming {
 		w.startPumpLocked()
 		w.mu.Unlock()
 		return position, nil
@@ -293,12 +296,10 @@ func (w *writer) startPumpLocked() { w.pumps.Go(w.pump) }
 // connection has failed; Conn.Wait waits for it.
 func (w *writer) pump() {
 	for {
-		for len(w.parts) > 0 {
-			if err := w.writePart(); err != nil {
-				w.fail(err)
-				w.leave()
-				return
-			}
+		if err := w.writeParts(); err != nil {
+			w.fail(err)
+			w.leave()
+			return
 		}
 		w.batch.release()
 		runtime.Gosched()
@@ -306,6 +307,21 @@ func (w *writer) pump() {
 			return
 		}
 	}
+}
+
+// writeParts writes all of parts: what it can without waiting, the rest with a deadline.
+func (w *writer) writeParts() error {
+	if w.owner.raw != nil && len(w.parts) > 0 {
+		if done, err := w.tryBatch(); done || err != nil {
+			return err
+		}
+	}
+	for len(w.parts) > 0 {
+		if err := w.writePart(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writePart writes some of parts[0], waiting until the peer takes it or WriteTimeout has passed.
