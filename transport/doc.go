@@ -6,12 +6,13 @@
 //
 // # Writing
 //
-// There is no writer goroutine on the fast path. Whoever queues a frame while no one is writing
-// takes the writing role: it yields once, so that every goroutine that is ready can queue its frame
-// too, then writes all of them with one system call. It never blocks in that call: it tries without
-// waiting, and if the socket is full, or if there is always more to write, it hands the role to a
-// goroutine of the connection, which ends when the queue is empty. So a caller is never held beyond
-// its own context, and an idle connection has no goroutine but its reader.
+// Whoever queues a frame while no one is writing decides who takes the writing role. A caller that
+// sends a command takes it itself: it yields once, so that every goroutine that is ready can queue its
+// frame too, then writes all of them with one system call. It never blocks in that call: it tries
+// without waiting, and if the socket is full, or if there is always more to write, it hands the role to
+// a goroutine of the connection. So a caller is never held beyond its own context. For all other
+// frames, results first of all, that goroutine writes from the start, because their sender has more to
+// do. It ends when the queue is empty: an idle connection has no goroutine but its reader.
 //
 // # Reading
 //

@@ -158,10 +158,10 @@ func (w *writer) queue(frame *core.Frame) (core.Position, error) {
 		return position, nil
 	}
 	w.writing = true
-	// Whoever sends the results of a stream has more of them: let a goroutine write, in batches as big
-	// as they become meanwhile. A yield would bring nothing else to the batch.
-	streaming := frame.Kind == core.KindResult && frame.Flags&core.FlagLast == 0
-	if w.owner.raw == nil || streaming {
+	// A caller that sends a command has nothing to do but wait, so it writes itself. Whoever sends
+	// anything else goes on: a worker to its next command, a stream to its next result. For them a
+	// goroutine writes, in batches as big as they become meanwhile.
+	if w.owner.raw == nil || frame.Kind != core.KindCommand {
 		w.startPumpLocked()
 		w.mu.Unlock()
 		return position, nil
