@@ -33,9 +33,11 @@ var errPeerNotReading = errors.New("the peer does not read: too much is queued f
 // The writing role: whoever sets writing to true writes batch, and nobody else touches it, until it
 // sets writing to false with nothing pending, or hands the role to pump.
 type writer struct {
-	owner    *Conn
-	tryWrite func(fd uintptr) bool // made once: a closure per write would be an allocation
-	pumps    sync.WaitGroup        // goroutines of this writer; added to under mu, not after err is set
+	owner *Conn
+	// Made once: a closure per write would be an allocation.
+	tryWrite func(fd uintptr) bool
+	runPump  func()
+	pumps    sync.WaitGroup // goroutines of this writer; added to under mu, not after err is set
 
 	// Owned by the holder of the writing role.
 	batch    batch
@@ -82,6 +84,10 @@ func (b *batch) release() {
 func (w *writer) init(owner *Conn) {
 	w.owner = owner
 	w.tryWrite = w.writeWithoutWaiting
+	w.runPump = func() {
+		defer w.pumps.Done()
+		w.pump()
+	}
 }
 
 // Send implements core.Transport.
@@ -288,7 +294,10 @@ func (w *writer) advance(n int) {
 }
 
 // startPumpLocked hands the writing role to a goroutine that may wait for the network.
-func (w *writer) startPumpLocked() { w.pumps.Go(w.pump) }
+func (w *writer) startPumpLocked() {
+	w.pumps.Add(1)
+	go w.runPump()
+}
 
 // pump writes, waiting for the network, until nothing is pending. It has the writing role.
 //
