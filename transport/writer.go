@@ -301,8 +301,8 @@ func (w *writer) startPumpLocked() {
 
 // pump writes, waiting for the network, until nothing is pending. It has the writing role.
 //
-// Started by a sender that has more to do than to write, or by combine when it can't go on; ends when there is nothing to write or the
-// connection has failed; Conn.Wait waits for it.
+// Started by a sender that has more to do than to write, or by combine when it can't go on; ends when
+// there is nothing to write or the connection has failed; Conn.Wait waits for it.
 func (w *writer) pump() {
 	for {
 		if err := w.writeParts(); err != nil {
