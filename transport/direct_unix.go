@@ -24,7 +24,7 @@ func directAccess(conn net.Conn) syscall.RawConn {
 // writeWithoutWaiting is called once by the runtime with the socket.
 func (w *writer) writeWithoutWaiting(fd uintptr) bool {
 	for len(w.parts) > 0 {
-		n, err := syscall.Write(int(fd), w.parts[0])
+		n, err := writeParts(int(fd), w.parts)
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:

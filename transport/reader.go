@@ -11,9 +11,13 @@ import (
 // brings many frames.
 const readSize = 64 << 10
 
-// growStep is how much memory a large frame gets before its bytes have arrived; then the buffer
-// doubles as they come.
+// growStep is how much memory a large frame gets before its bytes have arrived, half as much again
+// if that is all of it; then the buffer doubles as they come.
 const growStep = 64 << 10
+
+// headSize is how much is read at once when a large frame has just come, for another one is likely:
+// what is read of it here is copied, the rest of it is read to where it stays.
+const headSize = 4 << 10
 
 // reader cuts the incoming bytes into frames. Owned by the goroutine that receives.
 //
@@ -30,6 +34,8 @@ type reader struct {
 	large  *core.Buffer // if not nil: the payload of frame, in part
 	length int          // of that payload
 	skip   int64        // what is still to come of a payload that is too long
+
+	afterLarge bool // the last frame was large
 
 	// For tryRead, which is made once because a closure per read would be an allocation.
 	tryRead    func(fd uintptr) bool
@@ -123,13 +129,14 @@ func (r *reader) parse() (*core.Frame, error) {
 	case length >= core.LargeBody:
 		r.discard(HeaderSize)
 		r.length = int(length)
-		r.large = core.GetBuffer(min(r.length, growStep))
+		r.large = core.GetBuffer(firstSize(r.length))
 		return r.parseLarge()
 	}
 	total := HeaderSize + int(length)
 	if len(r.data) < total {
 		return nil, nil
 	}
+	r.afterLarge = false
 	payload := r.data[HeaderSize:total:total]
 	r.discard(total)
 	if err := parsePayload(&r.frame, payload); err != nil {
@@ -137,6 +144,14 @@ func (r *reader) parse() (*core.Frame, error) {
 	}
 	r.frame.More = r.nextIsWhole()
 	return &r.frame, nil
+}
+
+// firstSize is the size of the first buffer for a large payload.
+func firstSize(length int) int {
+	if length <= growStep+growStep/2 {
+		return length
+	}
+	return growStep
 }
 
 // nextIsWhole reports whether the next frame is in data, all of it, and will be handled.
@@ -160,6 +175,7 @@ func (r *reader) parseLarge() (*core.Frame, error) {
 	}
 	buffer := r.large
 	r.large = nil
+	r.afterLarge = true
 	if err := parsePayload(&r.frame, buffer.Bytes); err != nil {
 		buffer.Release()
 		return nil, err
@@ -193,6 +209,9 @@ func (r *reader) target() []byte {
 	switch {
 	case len(r.data) == 0:
 		r.data = r.buffer.Bytes[:0]
+		if r.afterLarge {
+			return r.data[:headSize]
+		}
 	case cap(r.data)-len(r.data) < readSize/2:
 		r.data = append(r.buffer.Bytes[:0], r.data...)
 	}

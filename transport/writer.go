@@ -284,13 +284,15 @@ func (w *writer) tryBatch() (done bool, err error) {
 	return len(w.parts) == 0, w.tryFail
 }
 
-// advance drops the first n bytes of parts[0], or all of it.
+// advance drops the first n bytes of parts.
 func (w *writer) advance(n int) {
-	if n < len(w.parts[0]) {
-		w.parts[0] = w.parts[0][n:]
-		return
+	for len(w.parts) > 0 && n >= len(w.parts[0]) {
+		n -= len(w.parts[0])
+		w.parts = w.parts[1:]
 	}
-	w.parts = w.parts[1:]
+	if n > 0 {
+		w.parts[0] = w.parts[0][n:]
+	}
 }
 
 // startPumpLocked hands the writing role to a goroutine that may wait for the network.
@@ -305,7 +307,7 @@ func (w *writer) startPumpLocked() {
 // there is nothing to write or the connection has failed; Conn.Wait waits for it.
 func (w *writer) pump() {
 	for {
-		if err := w.writeParts(); err != nil {
+		if err := w.writeWaiting(); err != nil {
 			w.fail(err)
 			w.leave()
 			return
@@ -318,8 +320,8 @@ func (w *writer) pump() {
 	}
 }
 
-// writeParts writes all of parts: what it can without waiting, the rest with a deadline.
-func (w *writer) writeParts() error {
+// writeWaiting writes all of parts: what it can without waiting, the rest with a deadline.
+func (w *writer) writeWaiting() error {
 	if w.owner.raw != nil && len(w.parts) > 0 {
 		if done, err := w.tryBatch(); done || err != nil {
 			return err

@@ -92,11 +92,12 @@ func uses(file *ast.File, spec *ast.ImportSpec, from string) bool {
 }
 
 // replaced are serializers of musgen-go's choice for which there are better ones: its time.Time loses
-// nanoseconds, its String is slow and believes lengths near the largest int, and as varints most
+// nanoseconds, its String and ByteSlice are slow and believe lengths near the largest int, and as varints most
 // floats take more bytes and much more time.
 var replaced = map[[2]string][2]string{
 	{"raw", "TimeUnix"}:   {"mus", "Time"},
 	{"ord", "String"}:     {"mus", "String"},
+	{"ord", "ByteSlice"}:  {"mus", "Bytes"},
 	{"varint", "Float32"}: {"raw", "Float32"},
 	{"varint", "Float64"}: {"raw", "Float64"},
 }
@@ -141,7 +142,7 @@ func (s *source) serializer(p *plan, t types.Type) string {
 		return fmt.Sprintf("ord.NewPtrSer[%s](%s)", s.expression(p, t.Elem()), s.serializer(p, t.Elem()))
 	case *types.Slice:
 		if isByte(t.Elem()) {
-			return "ord.ByteSlice"
+			return "mus.Bytes"
 		}
 		return fmt.Sprintf("ord.NewSliceSer[%s](%s)", s.expression(p, t.Elem()), s.serializer(p, t.Elem()))
 	case *types.Array:

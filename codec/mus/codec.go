@@ -63,7 +63,7 @@ func (c *Codec) add(t Type) {
 var basic = func() map[reflect.Type]entry {
 	c := &Codec{types: map[reflect.Type]entry{}}
 	for _, t := range []Type{
-		Generated(ord.Bool), Generated(String), Generated(ord.ByteSlice),
+		Generated(ord.Bool), Generated(String), Generated(Bytes),
 		Generated(varint.Int), Generated(varint.Int8), Generated(varint.Int16),
 		Generated(varint.Int32), Generated(varint.Int64),
 		Generated(varint.Uint), Generated(varint.Uint8), Generated(varint.Uint16),

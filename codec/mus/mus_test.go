@@ -328,8 +328,8 @@ func benchmark[V any](b *testing.B, value V) {
 	})
 }
 
-// String writes what mus-go's does, and the other way round.
-func TestStringIsMUS(t *testing.T) {
+// String and Bytes write what mus-go's do, and the other way round.
+func TestTextIsMUS(t *testing.T) {
 	for _, length := range []int{0, 1, 127, 128, 16383, 16384, 1 << 21} {
 		text := strings.Repeat("s", length)
 		ours, theirs := make([]byte, mus.String.Size(text)), make([]byte, ord.String.Size(text))
@@ -341,12 +341,20 @@ func TestStringIsMUS(t *testing.T) {
 		if got, n, err := mus.String.Unmarshal(theirs); got != text || n != len(theirs) || err != nil {
 			t.Errorf("%d bytes: %d, %v", length, n, err)
 		}
+		blob := make([]byte, mus.Bytes.Size([]byte(text)))
+		mus.Bytes.Marshal([]byte(text), blob)
+		if got, n, err := mus.Bytes.Unmarshal(theirs); !bytes.Equal(blob, theirs) || string(got) != text || got == nil || n != len(theirs) || err != nil {
+			t.Errorf("%d bytes: %d, %v", length, n, err)
+		}
 		if n, err := mus.String.Skip(theirs); n != len(theirs) || err != nil {
 			t.Errorf("%d bytes: skipped %d, %v", length, n, err)
 		}
 	}
 	for _, bad := range [][]byte{{}, {1}, {0x80}, {0x80, 1}, bytes.Repeat([]byte{0xff}, 9), bytes.Repeat([]byte{0xff}, 20)} {
 		if _, _, err := mus.String.Unmarshal(bad); err == nil {
+			t.Errorf("% x is decoded", bad)
+		}
+		if _, _, err := mus.Bytes.Unmarshal(bad); err == nil {
 			t.Errorf("% x is decoded", bad)
 		}
 	}

@@ -243,7 +243,7 @@ func (s codectestOrderMUS) Marshal(v codectest.Order, bs []byte) (n int) {
 	n += raw.Float64.Marshal(v.Price, bs[n:])
 	n += raw.Float32.Marshal(v.Rate, bs[n:])
 	n += mus.String.Marshal(v.Customer, bs[n:])
-	n += ord.ByteSlice.Marshal(v.Photo, bs[n:])
+	n += mus.Bytes.Marshal(v.Photo, bs[n:])
 	n += array5jsaI4eQd4CK3Lq4Lb05TQΞΞ.Marshal(v.Digest, bs[n:])
 	n += sliceiUlJlIizRLVukbyLedzoHAΞΞ.Marshal(v.Items, bs[n:])
 	n += sliceDe2J3ΔzZyr46HKfRMwE4LgΞΞ.Marshal(v.Tags, bs[n:])
@@ -300,7 +300,7 @@ func (s codectestOrderMUS) Unmarshal(bs []byte) (v codectest.Order, n int, err e
 	if err != nil {
 		return
 	}
-	v.Photo, n1, err = ord.ByteSlice.Unmarshal(bs[n:])
+	v.Photo, n1, err = mus.Bytes.Unmarshal(bs[n:])
 	n += n1
 	if err != nil {
 		return
@@ -355,7 +355,7 @@ func (s codectestOrderMUS) Size(v codectest.Order) (size int) {
 	size += raw.Float64.Size(v.Price)
 	size += raw.Float32.Size(v.Rate)
 	size += mus.String.Size(v.Customer)
-	size += ord.ByteSlice.Size(v.Photo)
+	size += mus.Bytes.Size(v.Photo)
 	size += array5jsaI4eQd4CK3Lq4Lb05TQΞΞ.Size(v.Digest)
 	size += sliceiUlJlIizRLVukbyLedzoHAΞΞ.Size(v.Items)
 	size += sliceDe2J3ΔzZyr46HKfRMwE4LgΞΞ.Size(v.Tags)
@@ -412,7 +412,7 @@ func (s codectestOrderMUS) Skip(bs []byte) (n int, err error) {
 	if err != nil {
 		return
 	}
-	n1, err = ord.ByteSlice.Skip(bs[n:])
+	n1, err = mus.Bytes.Skip(bs[n:])
 	n += n1
 	if err != nil {
 		return
