@@ -11,6 +11,10 @@ import (
 // brings many frames.
 const readSize = 64 << 10
 
+// idleSize is how much is read at once of a connection that can't be tried without waiting, until a
+// read has filled it: the buffer is held while the connection is idle.
+const idleSize = 2 << 10
+
 // growStep is how much memory a large frame gets before its bytes have arrived, half as much again
 // if that is all of it; then the buffer doubles as they come.
 const growStep = 64 << 10
@@ -36,6 +40,7 @@ type reader struct {
 	skip   int64        // what is still to come of a payload that is too long
 
 	afterLarge bool // the last frame was large
+	busy       bool // the last read brought more than idleSize
 
 	// For tryRead, which is made once because a closure per read would be an allocation.
 	tryRead    func(fd uintptr) bool
@@ -202,7 +207,7 @@ func (r *reader) target() []byte {
 		return r.largeSpace()
 	}
 	if r.buffer == nil {
-		r.buffer = core.GetBuffer(readSize)
+		r.buffer = core.GetBuffer(r.size())
 	}
 	// Make room: the rest of a frame must fit behind data, and reading into a small rest of the
 	// buffer is not worth a system call.
@@ -210,12 +215,25 @@ func (r *reader) target() []byte {
 	case len(r.data) == 0:
 		r.data = r.buffer.Bytes[:0]
 		if r.afterLarge {
-			return r.data[:headSize]
+			return r.data[:min(headSize, cap(r.data))]
 		}
+	case cap(r.buffer.Bytes) < readSize: // a part of a frame, which may not fit
+		grown := core.GetBuffer(readSize)
+		r.data = append(grown.Bytes, r.data...)
+		r.buffer.Release()
+		r.buffer = grown
 	case cap(r.data)-len(r.data) < readSize/2:
 		r.data = append(r.buffer.Bytes[:0], r.data...)
 	}
 	return r.data[len(r.data):cap(r.data)]
+}
+
+// size returns how large a buffer is to be read to.
+func (r *reader) size() int {
+	if r.owner.raw == nil && !r.busy {
+		return idleSize
+	}
+	return readSize
 }
 
 // arrived takes note of n bytes that were read to target.
@@ -226,6 +244,7 @@ func (r *reader) arrived(n int) {
 		return
 	}
 	r.data = r.data[:len(r.data)+n]
+	r.busy = n >= idleSize
 }
 
 // discard drops the first size bytes of data.
@@ -259,6 +278,9 @@ func (r *reader) readSome() error {
 			return err
 		}
 		return r.readFailed
+	}
+	if r.buffer != nil && r.busy == (cap(r.buffer.Bytes) < readSize) {
+		r.idle() // target gets one of the other size
 	}
 	for {
 		n, err := r.owner.conn.Read(r.target())
