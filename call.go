@@ -111,21 +111,75 @@ func Stream[T, R any](ctx context.Context, sender Sender[T], command StreamComma
 // Start sends a command and returns without waiting for its result, which Receive returns. It waits
 // for a place if as many commands are in flight as the server allows.
 func Start[T, R any](ctx context.Context, sender Sender[T], command Command[T, R], options ...CallOption) (*Invocation[R], error) {
-	return start[T, R](ctx, sender, command, false, options)
+	return start[T, R](ctx, sender, Request[T]{Command: command}, options)
 }
 
 // StartStream is Start for a command with any number of results.
 func StartStream[T, R any](ctx context.Context, sender Sender[T], command StreamCommand[T, R], options ...CallOption) (*Invocation[R], error) {
-	return start[T, R](ctx, sender, command, true, options)
+	return start[T, R](ctx, sender, Request[T]{Command: command, Stream: true}, options)
 }
 
-func start[T, R any](ctx context.Context, sender Sender[T], command any, stream bool, options []CallOption) (*Invocation[R], error) {
-	settings := settle(options)
-	exchange, err := sender.Start(ctx, Request[T]{Command: command, Stream: stream, Metadata: settings.metadata})
+// StartDuplex is Start for a command that takes inputs.
+func StartDuplex[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCommand[T, I, R], options ...CallOption) (*DuplexInvocation[I, R], error) {
+	invocation, err := start[T, R](ctx, sender, Request[T]{Command: command, Stream: true, Inputs: true}, options)
 	if err != nil {
 		return nil, err
 	}
-	i := &Invocation[R]{exchange: exchange, stream: stream, response: settings.response}
+	return &DuplexInvocation[I, R]{invocation}, nil
+}
+
+// Upload executes a command with its inputs and returns its one result. The inputs are taken as fast as
+// the command takes them; an error among them cancels the command and is returned. If the command ends
+// before it has taken all, the rest of them is not asked for.
+func Upload[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCommand[T, I, R], inputs iter.Seq2[I, error], options ...CallOption) (R, error) {
+	var none R
+	invocation, err := StartDuplex(ctx, sender, command, options...)
+	if err != nil {
+		return none, err
+	}
+	for input, err := range inputs {
+		if err == nil {
+			err = invocation.Send(input)
+		}
+		if err == io.EOF {
+			break // the command has ended
+		}
+		if err != nil {
+			invocation.close(err)
+			return none, err
+		}
+	}
+	if err := invocation.CloseSend(); err != nil && err != io.EOF {
+		invocation.close(err)
+		return none, err
+	}
+	result, err := invocation.Receive()
+	if err == io.EOF {
+		return none, noResult()
+	}
+	if err != nil {
+		return none, err
+	}
+	switch _, err := invocation.Receive(); err {
+	case io.EOF:
+		return result, nil
+	case nil:
+		err = &Error{Code: Internal, Outcome: Executed, Message: "the command sent more than one result"}
+		invocation.close(err)
+		return none, err
+	default:
+		return none, err
+	}
+}
+
+func start[T, R any](ctx context.Context, sender Sender[T], request Request[T], options []CallOption) (*Invocation[R], error) {
+	settings := settle(options)
+	request.Metadata = settings.metadata
+	exchange, err := sender.Start(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	i := &Invocation[R]{exchange: exchange, stream: request.Stream, response: settings.response}
 	if ctx.Done() != nil {
 		// A caller that is not in Receive must hear of the end too, and the server through it.
 		i.stop = context.AfterFunc(ctx, func() { i.cancel(context.Cause(ctx)) })
@@ -232,6 +286,39 @@ func (i *Invocation[R]) close(ended error) {
 	i.exchange.Close() // an interceptor's code may run in it
 }
 
+// DuplexInvocation is an Invocation that also takes inputs. Send and CloseSend may be called from
+// another goroutine than the rest, one at a time.
+type DuplexInvocation[I, R any] struct{ *Invocation[R] }
+
+// Send sends an input. It returns when it is encoded and queued for the connection; the input may be
+// changed or reused afterwards. It waits while the command takes no more (flow control). When the call
+// has ended, whatever the reason, it returns io.EOF: Receive tells the reason. Other errors mean that
+// the input can't be sent; the call goes on without it.
+func (d *DuplexInvocation[I, R]) Send(input I) error {
+	if exchange := d.open(); exchange != nil {
+		return exchange.Send(input)
+	}
+	return io.EOF
+}
+
+// CloseSend tells the command that there are no more inputs: its Source ends. Results still come.
+func (d *DuplexInvocation[I, R]) CloseSend() error {
+	if exchange := d.open(); exchange != nil {
+		return exchange.CloseSend()
+	}
+	return io.EOF
+}
+
+// open returns the exchange, or nil if it is closed.
+func (i *Invocation[R]) open() Exchange {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	return i.exchange
+}
+
 // Reply returns an Exchange with these results, for fakes of a Sender in tests.
 func Reply[R any](results ...R) Exchange {
 	reply := &reply{}
@@ -262,6 +349,8 @@ func (r *reply) Receive() (core.Message, error) {
 	return core.Message{}, io.EOF
 }
 
+func (r *reply) Send(any) error     { return nil }
+func (r *reply) CloseSend() error   { return nil }
 func (r *reply) Cancel(error)       {}
 func (r *reply) Metadata() Metadata { return nil }
 func (r *reply) Close()             {}

@@ -30,8 +30,7 @@ type Client[T any] struct {
 type clientCommand struct {
 	name     string
 	stream   bool
-	encoder  core.CommandEncoder
-	coder    any         // of the results
+	encoder  codec.Encoder
 	unusable *core.Error // why it can't be used on this connection
 }
 
@@ -48,6 +47,7 @@ type ClientCall struct {
 	Name     string // the command's name
 	Command  any    // the command itself
 	Stream   bool   // whether it has any number of results
+	Inputs   bool   // whether it takes inputs
 	Metadata Metadata
 }
 
@@ -141,13 +141,15 @@ func newClient[T any](carrier *transport.Conn, agreement delegate.Agreement, reg
 	for i := range registry.Len() {
 		definition := registry.At(i)
 		command := clientCommand{name: definition.Name(), stream: definition.Stream(), unusable: agreement.Unusable[i]}
-		command.encoder, command.coder = definition.Encoder(chosen)
+		command.encoder = definition.Encoder(chosen)
 		c.commands = append(c.commands, command)
 		if command.unusable != nil {
 			settings.log().Warn("edict: command can't be used on this connection", "command", command.name, "reason", command.unusable.Message)
 		}
 	}
-	c.engine = core.NewClient(carrier, core.ClientConfig{MaxInFlight: agreement.MaxInFlight, Window: agreement.Window})
+	c.engine = core.NewClient(carrier, core.ClientConfig{
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
+	})
 	for _, interceptor := range slices.Backward(settings.interceptors) {
 		next := c.start
 		if next == nil {
@@ -182,10 +184,11 @@ func (c *Client[T]) Start(ctx context.Context, request Request[T]) (Exchange, er
 	}
 	if c.start != nil {
 		return c.start(ctx, &ClientCall{
-			Name: c.commands[index].name, Command: request.Command, Stream: request.Stream, Metadata: request.Metadata.Clone(),
+			Name: c.commands[index].name, Command: request.Command, Stream: request.Stream, Inputs: request.Inputs,
+			Metadata: request.Metadata.Clone(),
 		})
 	}
-	return c.transmit(ctx, index, request.Command, request.Stream, request.Metadata)
+	return c.transmit(ctx, index, request.Command, request.Stream, request.Inputs, request.Metadata)
 }
 
 // send is what the innermost interceptor calls.
@@ -194,25 +197,25 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 	if !ok {
 		return nil, notRegistered(call.Command)
 	}
-	return c.transmit(ctx, index, call.Command, call.Stream, call.Metadata)
+	return c.transmit(ctx, index, call.Command, call.Stream, call.Inputs, call.Metadata)
 }
 
-func (c *Client[T]) transmit(ctx context.Context, index int, value any, stream bool, metadata Metadata) (Exchange, error) {
+func (c *Client[T]) transmit(ctx context.Context, index int, value any, stream, inputs bool, metadata Metadata) (Exchange, error) {
 	command := &c.commands[index]
 	if command.unusable != nil {
 		err := *command.unusable
 		err.Command = command.name
 		return nil, &err
 	}
-	if command.stream != stream {
+	if command.stream != stream || (command.encoder.Input != nil) != inputs {
 		return nil, &Error{
 			Code: Internal, Outcome: NotSent, Command: command.name,
-			Message: "the command is registered with another number of results than it was started with",
+			Message: "the command is registered with another kind of Exec than it was started with",
 		}
 	}
 	return c.engine.Start(ctx, core.Outgoing{
-		Name: command.name, Number: uint16(index), Command: value, Encoder: command.encoder,
-		Stream: stream, Metadata: metadata, Coder: command.coder,
+		Name: command.name, Number: uint16(index), Command: value, Encoder: command.encoder.Command,
+		Stream: stream, Inputs: command.encoder.Input, Metadata: metadata, Coder: command.encoder.Result,
 	})
 }
 

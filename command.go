@@ -13,8 +13,14 @@ type Command[T, R any] = core.Command[T, R]
 // StreamCommand is a command with any number of results. See [core.StreamCommand].
 type StreamCommand[T, R any] = core.StreamCommand[T, R]
 
-// Sink takes the results of a StreamCommand. See [core.Sink].
+// DuplexCommand is a command with any number of inputs and of results. See [core.DuplexCommand].
+type DuplexCommand[T, I, R any] = core.DuplexCommand[T, I, R]
+
+// Sink takes the results of a StreamCommand or DuplexCommand. See [core.Sink].
 type Sink[R any] = core.Sink[R]
+
+// Source has the inputs of a DuplexCommand. See [core.Source].
+type Source[I any] = core.Source[I]
 
 // Registry is a set of commands for receivers of type T. See [codec.Registry].
 type Registry[T any] = codec.Registry[T]
@@ -34,6 +40,12 @@ func Unary[C core.Command[T, R], T, R any]() Definition[T] { return codec.Unary[
 // are inferred.
 func ServerStream[C core.StreamCommand[T, R], T, R any]() Definition[T] {
 	return codec.ServerStream[C, T, R]()
+}
+
+// Duplex defines the command C, which takes any number of inputs and has any number of results. The
+// other type arguments are inferred.
+func Duplex[C core.DuplexCommand[T, I, R], T, I, R any]() Definition[T] {
+	return codec.Duplex[C, T, I, R]()
 }
 
 // Metadata is what travels beside a command or its results. See [core.Metadata].

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -139,6 +140,63 @@ func (c flood) Exec(_ context.Context, l *lab, results edict.Sink[string]) error
 	}
 }
 
+// sumUp adds its inputs and returns the sum: an upload. It fails if it is to, after some inputs.
+type sumUp struct{ FailAfter int }
+
+func (c sumUp) Exec(_ context.Context, l *lab, inputs edict.Source[int], results edict.Sink[int]) error {
+	l.executed.Add(1)
+	sum, taken := 0, 0
+	for n, err := range inputs.All() {
+		if err != nil {
+			return err
+		}
+		sum += n
+		if taken++; taken == c.FailAfter {
+			return edict.Errorf(edict.OutOfRange, "%d is enough", sum)
+		}
+	}
+	return results.Send(sum)
+}
+
+// parrot repeats its inputs as they come.
+type parrot struct{}
+
+func (parrot) Exec(_ context.Context, l *lab, inputs edict.Source[string], results edict.Sink[string]) error {
+	for {
+		text, err := inputs.Receive()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			l.canceled <- err
+			return err
+		}
+		if err := results.Send(text); err != nil {
+			return err
+		}
+	}
+}
+
+// deaf takes no inputs until it is released, then counts them.
+type deaf struct{}
+
+func (deaf) Exec(ctx context.Context, l *lab, inputs edict.Source[string], results edict.Sink[int]) error {
+	l.started <- "deaf"
+	select {
+	case <-l.release:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	size := 0
+	for text, err := range inputs.All() {
+		if err != nil {
+			return err
+		}
+		size += len(text)
+	}
+	return results.Send(size)
+}
+
 // peek hands its context to the test and sends metadata back.
 type peek struct{}
 
@@ -154,6 +212,7 @@ func (peek) Exec(ctx context.Context, l *lab) (string, error) {
 var labCommands = edict.Commands(
 	edict.Unary[add](), edict.Unary[fail](), edict.Unary[misbehave](), edict.Unary[wait](), edict.Unary[stubborn](),
 	edict.Unary[repeat](), edict.ServerStream[count](), edict.ServerStream[flood](), edict.Unary[peek](),
+	edict.Duplex[sumUp](), edict.Duplex[parrot](), edict.Duplex[deaf](),
 )
 
 // bench is a server with a lab, and clients of it.

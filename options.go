@@ -61,6 +61,9 @@ type ServerConfig struct {
 	// MaxInFlight is how many commands one connection may have in flight; 0 is 16,384. Clients are
 	// told, and wait.
 	MaxInFlight int
+	// Window is how many bytes of a command's inputs may be under way before it takes some; 0 is
+	// 256 KiB.
+	Window int
 	// MaxInFlightServer is how many commands may be in flight on all connections together; 0 is
 	// 262,144, negative is no limit. Those beyond are Refused with a retry hint.
 	MaxInFlightServer int

@@ -43,7 +43,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 	}
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
 		Name: config.Name, Codecs: codecNames(s.settings.codecs), Commands: definitions(commands),
-		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight,
+		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: config.Window,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 	})
 	s.invoker = handler.NewInvoker(handler.Config{
@@ -170,7 +170,7 @@ func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agree
 	}
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
-		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window,
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
 		Peer: peerOf(carrier.NetConn(), agreement),
 	})
 }

@@ -2,6 +2,8 @@ package codec
 
 import (
 	"context"
+	"io"
+	"iter"
 
 	"github.com/edict-go/edict/core"
 )
@@ -14,6 +16,7 @@ type unary[C core.Command[T, R], T, R any] struct {
 }
 
 func (u *unary[C, T, R]) Stream() bool { return false }
+func (u *unary[C, T, R]) Inputs() bool { return false }
 
 // Execute implements core.Executor.
 func (u *unary[C, T, R]) Execute(ctx context.Context, execution core.Execution) error {
@@ -54,6 +57,7 @@ type serverStream[C core.StreamCommand[T, R], T, R any] struct {
 }
 
 func (s *serverStream[C, T, R]) Stream() bool { return true }
+func (s *serverStream[C, T, R]) Inputs() bool { return false }
 
 // Execute implements core.Executor.
 func (s *serverStream[C, T, R]) Execute(ctx context.Context, execution core.Execution) error {
@@ -68,12 +72,79 @@ func (s *serverStream[C, T, R]) Execute(ctx context.Context, execution core.Exec
 }
 
 func (s *serverStream[C, T, R]) run(ctx context.Context, command C, execution core.Execution) error {
-	sink := &sink[R]{results: execution.Results(), coder: s.result}
+	execution.Begin()
+	return command.Exec(ctx, s.receiver, newSink(execution, s.result))
+}
+
+// duplex executes commands with inputs.
+type duplex[C core.DuplexCommand[T, I, R], T, I, R any] struct {
+	receiver T
+	command  Coder[C]
+	input    Coder[I]
+	result   Coder[R]
+}
+
+func (d *duplex[C, T, I, R]) Stream() bool { return true }
+func (d *duplex[C, T, I, R]) Inputs() bool { return true }
+
+// Execute implements core.Executor.
+func (d *duplex[C, T, I, R]) Execute(ctx context.Context, execution core.Execution) error {
+	command, err := d.command.Decode(execution.Command())
+	if err != nil {
+		return undecodable(err)
+	}
 	if execution.Intercepted() {
-		sink.observe = execution.Observe
+		return execution.Intercept(ctx, command, func(ctx context.Context) error { return d.run(ctx, command, execution) })
+	}
+	return d.run(ctx, command, execution)
+}
+
+func (d *duplex[C, T, I, R]) run(ctx context.Context, command C, execution core.Execution) error {
+	source := &source[I]{inputs: execution.Received(), coder: d.input}
+	if execution.Intercepted() {
+		source.observe = execution.ObserveInput
 	}
 	execution.Begin()
-	return command.Exec(ctx, s.receiver, sink)
+	return command.Exec(ctx, d.receiver, source, newSink(execution, d.result))
+}
+
+// source is the Source of a command that runs behind a connection.
+type source[I any] struct {
+	inputs  core.InputReceiver
+	coder   Coder[I]
+	observe func(any) error // nil without interceptors
+}
+
+// Receive implements core.Source.
+func (s *source[I]) Receive() (I, error) {
+	var none I
+	buffer, err := s.inputs.ReceiveInput()
+	if err != nil {
+		return none, err
+	}
+	input, err := s.coder.Decode(buffer.Bytes)
+	buffer.Release()
+	if err != nil {
+		return none, &core.Error{Code: core.InvalidArgument, Message: "can't decode the input: " + err.Error(), Cause: err}
+	}
+	if s.observe != nil {
+		if err := s.observe(input); err != nil {
+			return none, err
+		}
+	}
+	return input, nil
+}
+
+// All implements core.Source.
+func (s *source[I]) All() iter.Seq2[I, error] {
+	return func(yield func(I, error) bool) {
+		for {
+			input, err := s.Receive()
+			if err == io.EOF || !yield(input, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // sink is the Sink of a command that runs behind a connection.
@@ -82,6 +153,14 @@ type sink[R any] struct {
 	coder   Coder[R]
 	observe func(any) error // nil without interceptors
 	size    int             // of the last result, a guess for the next
+}
+
+func newSink[R any](execution core.Execution, coder Coder[R]) *sink[R] {
+	s := &sink[R]{results: execution.Results(), coder: coder}
+	if execution.Intercepted() {
+		s.observe = execution.Observe
+	}
+	return s
 }
 
 // Send implements core.Sink.

@@ -21,7 +21,7 @@ func Commands[T any](definitions ...Definition[T]) *Registry[T] {
 	byName := map[string]reflect.Type{}
 	for i, d := range definitions {
 		if d.name == "" {
-			panic("edict: a command has no name: use Unary, ServerStream and Named to define it")
+			panic("edict: a command has no name: use Unary, ServerStream, Duplex and Named to define it")
 		}
 		if other, ok := byName[d.name]; ok {
 			panic(fmt.Sprintf("edict: the commands %v and %v are both named %q: give one another name with Named", other, d.command, d.name))
@@ -60,10 +60,13 @@ func (r *Registry[T]) Index(value any) (int, bool) {
 	return i, ok
 }
 
-// Check reports whether codec can encode and decode all commands and results.
+// Check reports whether codec can encode and decode all commands, inputs and results.
 func (r *Registry[T]) Check(codec Codec) error {
 	for _, d := range r.definitions {
-		for _, t := range []reflect.Type{d.command, d.result} {
+		for _, t := range []reflect.Type{d.command, d.input, d.result} {
+			if t == nil {
+				continue // no inputs
+			}
 			if err := codec.Check(t); err != nil {
 				return fmt.Errorf("command %s with codec %s: %w", d.name, codec.Name(), err)
 			}
@@ -72,13 +75,21 @@ func (r *Registry[T]) Check(codec Codec) error {
 	return nil
 }
 
-// Definition is one command of a Registry: Unary or ServerStream make it.
+// Definition is one command of a Registry: Unary, ServerStream or Duplex make it.
 type Definition[T any] struct {
 	name            string
 	command, result reflect.Type
+	input           reflect.Type // nil without inputs
 	stream          bool
-	encoder         func(Codec) (encoder core.CommandEncoder, resultDecoder any)
+	encoder         func(Codec) Encoder
 	executor        func(Codec, T) core.Executor
+}
+
+// Encoder is what a client needs of a definition and a codec.
+type Encoder struct {
+	Command core.CommandEncoder
+	Input   core.CommandEncoder // nil without inputs
+	Result  any                 // a *core.ResultDecoder of the result's type
 }
 
 // Unary defines the command C, which has one result, under the name of its type.
@@ -100,11 +111,28 @@ func ServerStream[C core.StreamCommand[T, R], T, R any]() Definition[T] {
 	return d
 }
 
+// Duplex defines the command C, which takes any number of inputs and has any number of results, under
+// the name of its type.
+func Duplex[C core.DuplexCommand[T, I, R], T, I, R any]() Definition[T] {
+	d := define[C, T, R]()
+	d.stream, d.input = true, reflect.TypeFor[I]()
+	commandAndResult := d.encoder
+	d.encoder = func(codec Codec) Encoder {
+		e := commandAndResult(codec)
+		e.Input = encoder[I]{CoderFor[I](codec)}
+		return e
+	}
+	d.executor = func(codec Codec, receiver T) core.Executor {
+		return &duplex[C, T, I, R]{receiver, CoderFor[C](codec), CoderFor[I](codec), CoderFor[R](codec)}
+	}
+	return d
+}
+
 func define[C, T, R any]() Definition[T] {
 	d := Definition[T]{command: reflect.TypeFor[C](), result: reflect.TypeFor[R]()}
 	d.name = typeName(d.command)
-	d.encoder = func(codec Codec) (core.CommandEncoder, any) {
-		return encoder[C]{CoderFor[C](codec)}, &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)}
+	d.encoder = func(codec Codec) Encoder {
+		return Encoder{Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)}}
 	}
 	return d
 }
@@ -130,20 +158,21 @@ func (d Definition[T]) Name() string { return d.name }
 // Stream reports whether the command has any number of results.
 func (d Definition[T]) Stream() bool { return d.stream }
 
-// Shape returns the command's shape.
-func (d Definition[T]) Shape() Shape { return shapeOf(d.command, d.result, d.stream) }
+// Inputs reports whether the command takes inputs.
+func (d Definition[T]) Inputs() bool { return d.input != nil }
 
-// Encoder returns what encodes the command in codec, and the *core.ResultDecoder of its results.
-func (d Definition[T]) Encoder(codec Codec) (encoder core.CommandEncoder, resultDecoder any) {
-	return d.encoder(codec)
-}
+// Shape returns the command's shape.
+func (d Definition[T]) Shape() Shape { return shapeOf(d.command, d.input, d.result, d.stream) }
+
+// Encoder returns what encodes the command and its inputs in codec, and decodes its results.
+func (d Definition[T]) Encoder(codec Codec) Encoder { return d.encoder(codec) }
 
 // Executor returns what runs the command against receiver.
 func (d Definition[T]) Executor(codec Codec, receiver T) core.Executor {
 	return d.executor(codec, receiver)
 }
 
-// encoder encodes commands of type C that come as any.
+// encoder encodes commands, or inputs, of type C that come as any.
 type encoder[C any] struct{ coder Coder[C] }
 
 func (e encoder[C]) AppendCommand(dst []byte, command any) ([]byte, error) {
@@ -155,5 +184,5 @@ func (e encoder[C]) AppendCommand(dst []byte, command any) ([]byte, error) {
 			return e.coder.Append(dst, *command)
 		}
 	}
-	return dst, fmt.Errorf("the command is %T, %v is wanted", command, reflect.TypeFor[C]())
+	return dst, fmt.Errorf("it is %T, %v is wanted", command, reflect.TypeFor[C]())
 }

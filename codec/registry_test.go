@@ -79,7 +79,7 @@ func TestAPointerToACommandIsTheCommand(t *testing.T) {
 	if _, ok := r.Index(debit{}); ok {
 		t.Error("a debit, which has no Exec, is taken for a *debit")
 	}
-	encoder, _ := r.At(0).Encoder(plain{})
+	encoder := r.At(0).Encoder(plain{}).Command
 	for _, command := range []any{credit{7}, &credit{7}} {
 		if got, err := encoder.AppendCommand([]byte(">"), command); string(got) != ">{7}" || err != nil {
 			t.Errorf("a %T is encoded to %q, %v", command, got, err)

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Shape describes a command and its result, one fact a line: first "unary" or "stream", then a line
+// Shape describes a command and its result, one fact a line: first "unary", "stream" or "duplex", then a line
 // for each field, with its path and type, as in "Customer.Name string" or "Items[] struct". Lines of
-// the result begin with ">". Fields are in the order of their declaration, because that is the order
+// the result begin with ">", those of an input with "<". Fields are in the order of their declaration, because that is the order
 // in which codecs without names write them. What a type with its own encoding consists of is its own
 // affair: it is one line, with the type's name.
 type Shape []string
@@ -88,11 +88,13 @@ func cutLine(line string) (path, kind string) {
 
 // describe names a path for people.
 func describe(path string) string {
-	if rest, ok := strings.CutPrefix(path, ">"); ok {
-		if rest = strings.TrimPrefix(rest, "."); rest == "" {
-			return "the result"
+	for prefix, what := range map[string]string{">": "the result", "<": "the input"} {
+		if rest, ok := strings.CutPrefix(path, prefix); ok {
+			if rest = strings.TrimPrefix(rest, "."); rest == "" {
+				return what
+			}
+			return "field " + rest + " of " + what
 		}
-		return "field " + rest + " of the result"
 	}
 	if path == "." {
 		return "the command"
@@ -100,13 +102,19 @@ func describe(path string) string {
 	return "field " + path
 }
 
-// shapeOf returns the shape of a command.
-func shapeOf(command, result reflect.Type, stream bool) Shape {
+// shapeOf returns the shape of a command. input is nil if it takes none.
+func shapeOf(command, input, result reflect.Type, stream bool) Shape {
 	w := shapeWriter{lines: Shape{"unary"}}
-	if stream {
+	switch {
+	case input != nil:
+		w.lines[0] = "duplex"
+	case stream:
 		w.lines[0] = "stream"
 	}
 	w.add("", command)
+	if input != nil {
+		w.add("<", input)
+	}
 	w.add(">", result)
 	return w.lines
 }
@@ -141,7 +149,7 @@ func (w *shapeWriter) add(path string, t reflect.Type) {
 	for depth := 0; t.Kind() == reflect.Pointer && depth < maxPointers; depth++ {
 		t, kind = t.Elem(), "*"
 	}
-	if path == "" || path == ">" {
+	if path == "" || path == ">" || path == "<" {
 		kind = "" // a command or result is there, pointer or not
 	}
 	if opaque(t) {

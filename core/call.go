@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ type call struct {
 	name     string
 	coder    any
 	stream   bool
+	sending  *sending // nil if the command takes no inputs
 	sequence Sequence
 	position Position // of the COMMAND frame; the reader must not look at it
 
@@ -65,11 +65,17 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	pooled.ctx, pooled.done = ctx, ctx.Done()
 	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
 	pooled.window = c.config.Window
+	if out.Inputs != nil {
+		pooled.sending = newSending(out.Inputs, c.config.InputWindow)
+	}
 	return pooled
 }
 
 // recycle gives back a call that is in no slot and that no one else knows of.
 func (c *Client) recycle(done *call) {
+	if done.sending != nil {
+		return // another goroutine of the caller may be in Send
+	}
 	select {
 	case <-done.ready:
 	default:
@@ -107,6 +113,9 @@ func (c *call) send(out *Outgoing) *Error {
 	frame := Frame{Kind: KindCommand, Command: out.Number, Sequence: c.sequence, Body: c.scratch.Bytes}
 	if out.Stream {
 		frame.Flags |= FlagStream
+	}
+	if out.Inputs != nil {
+		frame.Flags |= FlagInputs
 	}
 	if left, ok := remaining(c.ctx); ok {
 		frame.Flags |= FlagTimeout
@@ -216,6 +225,9 @@ func (c *call) wake() {
 	select {
 	case c.ready <- struct{}{}:
 	default:
+	}
+	if c.sending != nil {
+		c.sending.wake()
 	}
 }
 
@@ -348,6 +360,9 @@ func (c *call) abandon(err *Error) error {
 	}
 	c.mu.Unlock()
 	c.failed = named(err, c.name)
+	if c.sending != nil {
+		c.sending.wake()
+	}
 	if ended || err.Outcome == NotSent || err.Outcome == Refused {
 		return err
 	}
@@ -380,10 +395,8 @@ func (c *call) credit(size int) {
 	ended := c.ended
 	c.mu.Unlock()
 	if !ended {
-		var body [4]byte
-		binary.LittleEndian.PutUint32(body[:], uint32(c.consumed))
 		// An error means that the connection has ended, which the next Receive reports.
-		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: body[:]})
+		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: CreditBody(c.consumed)})
 	}
 	c.consumed = 0
 }

@@ -19,6 +19,8 @@ type ClientConfig struct {
 	// Window is how many bytes of results a stream may have under way before the caller takes some
 	// (each result costs ResultOverhead on top). It must be what the server was told. 0 is 256 KiB.
 	Window int
+	// InputWindow is the same for inputs: what the server has told. 0 is 256 KiB.
+	InputWindow int
 }
 
 const (
@@ -70,7 +72,7 @@ type goAway struct {
 	cause    *Error
 }
 
-// CommandEncoder appends the encoding of a command of the type that it was made for.
+// CommandEncoder appends the encoding of a command, or an input, of the type that it was made for.
 type CommandEncoder interface {
 	AppendCommand(dst []byte, command any) ([]byte, error)
 }
@@ -82,6 +84,7 @@ type Outgoing struct {
 	Command  any
 	Encoder  CommandEncoder
 	Stream   bool
+	Inputs   CommandEncoder // of inputs; nil if the command takes none
 	Metadata Metadata
 	Coder    any // given back in each Message
 }
@@ -95,6 +98,9 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 	config.MaxInFlight = min(config.MaxInFlight, MaxSlots)
 	if config.Window <= 0 {
 		config.Window = DefaultWindow
+	}
+	if config.InputWindow <= 0 {
+		config.InputWindow = DefaultWindow
 	}
 	c := &Client{
 		transport: transport, config: config,
@@ -277,7 +283,11 @@ func (c *Client) findLocked(frame *Frame) *call {
 
 // isLast reports whether frame ends its call.
 func isLast(frame *Frame) bool {
-	return frame.Kind != KindResult || frame.Flags&FlagLast != 0
+	switch frame.Kind {
+	case KindEnd, KindError:
+		return true
+	}
+	return frame.Kind == KindResult && frame.Flags&FlagLast != 0
 }
 
 // read hands incoming frames to their calls; no user code runs on it.
@@ -316,6 +326,8 @@ func (c *Client) handle(frame *Frame) error {
 		return nil
 	case KindGoAway:
 		return c.handleGoAway(frame.Body)
+	case KindCredit:
+		return c.handleCredit(frame)
 	}
 	return fmt.Errorf("protocol error: unexpected %v frame from the server", frame.Kind)
 }
@@ -351,6 +363,20 @@ func (c *Client) deliverArrived() error {
 		return c.leaveIfIdle()
 	}
 	return problem
+}
+
+// handleCredit gives a call room for more inputs.
+func (c *Client) handleCredit(frame *Frame) error {
+	c.mu.Lock()
+	found := c.findLocked(frame)
+	c.mu.Unlock()
+	if found == nil {
+		return nil // the call has ended meanwhile
+	}
+	if found.sending == nil || !found.sending.credit.Add(frame.Body) {
+		return fmt.Errorf("protocol error: CREDIT out of range for call %v", frame.Sequence)
+	}
+	return nil
 }
 
 // handleGoAway notes that commands from a position on are refused and wakes their calls.

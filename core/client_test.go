@@ -892,7 +892,9 @@ func TestFramesThatEndTheConnection(t *testing.T) {
 		"GOAWAY frame too short":   {Kind: core.KindGoAway, Body: make([]byte, 7)},
 		"unexpected COMMAND frame": {Kind: core.KindCommand},
 		"unexpected CANCEL frame":  {Kind: core.KindCancel},
-		"unexpected CREDIT frame":  {Kind: core.KindCredit},
+		"CREDIT out of range for call 0.1": {
+			Kind: core.KindCredit, Sequence: core.MakeSequence(0, 1), Body: core.CreditBody(1), // it has no inputs
+		},
 		"unexpected WELCOME frame": {Kind: core.KindWelcome},
 		"unexpected INPUT frame":   {Kind: core.KindInput},
 		"unexpected ACK frame":     {Kind: core.KindAck},

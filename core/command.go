@@ -1,6 +1,9 @@
 package core
 
-import "context"
+import (
+	"context"
+	"iter"
+)
 
 // Command is a request that carries its own execution: Exec runs on the server, against the
 // server's receiver of type T, and returns one result of type R.
@@ -26,4 +29,23 @@ type StreamCommand[T, R any] interface {
 // before Exec does, one at a time.
 type Sink[R any] interface {
 	Send(result R) error
+}
+
+// DuplexCommand is a command that takes any number of inputs while it sends any number of results. One
+// that takes many inputs and sends one result is an upload.
+//
+// Exec may return before it has taken all inputs; the caller's sending ends then.
+type DuplexCommand[T, I, R any] interface {
+	Exec(ctx context.Context, receiver T, inputs Source[I], results Sink[R]) error
+}
+
+// Source has the inputs of a running DuplexCommand, in the order in which the caller sent them.
+type Source[I any] interface {
+	// Receive waits for the next input. It returns io.EOF after the last one, and another error when the
+	// command's context ends or the input can't be decoded. It may be called from any goroutine that
+	// ends before Exec does, one at a time, also while another one sends results.
+	Receive() (I, error)
+	// All returns the inputs that are still to come. An error comes once and last; the end is no
+	// error. Leaving the loop leaves the rest for later.
+	All() iter.Seq2[I, error]
 }

@@ -11,8 +11,9 @@ type Executor interface {
 	// Execute decodes the command, runs it and hands its results to execution. It returns what the
 	// command's Exec returned, or an error of its own, for example if the command can't be decoded.
 	Execute(ctx context.Context, execution Execution) error
-	// Stream reports whether the command has any number of results.
+	// Stream reports whether the command has any number of results, Inputs whether it takes inputs.
 	Stream() bool
+	Inputs() bool
 }
 
 // Execution is one command that a server runs, as its Executor sees it.
@@ -26,14 +27,25 @@ type Execution interface {
 	// Begin must be called right before the command's Exec: an error before it means that the
 	// command was refused, an error after it that it was executed.
 	Begin()
-	// Observe shows a result to the interceptors before it is encoded, if there are any.
+	// Observe shows a result to the interceptors before it is encoded, ObserveInput an input after it
+	// was decoded, if there are any.
 	Observe(result any) error
+	ObserveInput(input any) error
 	// Scratch returns an empty slice to encode the result of a unary command to, Reply takes it.
 	Scratch() []byte
 	Reply(encoded []byte)
 	// Results returns where a stream's results go. It may be used until Execute returns; after
 	// that it returns errors.
 	Results() ResultSender
+	// Received returns where the inputs are. The same holds for it.
+	Received() InputReceiver
+}
+
+// InputReceiver has the inputs of one command.
+type InputReceiver interface {
+	// ReceiveInput waits for the next input, which the caller must release. It returns io.EOF after
+	// the last one, and an error when the command's context ends.
+	ReceiveInput() (*Buffer, error)
 }
 
 // ResultSender sends the results of one stream.

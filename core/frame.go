@@ -16,13 +16,13 @@ const (
 	KindReject  Kind = 0x03
 
 	KindCommand  Kind = 0x10 // client to server: starts a call
-	KindInput    Kind = 0x11 // reserved: one input of a duplex command
-	KindInputEnd Kind = 0x12 // reserved: no more inputs
+	KindInput    Kind = 0x11 // client to server: one input
+	KindInputEnd Kind = 0x12 // client to server: no more inputs
 	KindResult   Kind = 0x13 // server to client: one result
 	KindEnd      Kind = 0x14 // server to client: the call ended well
 	KindError    Kind = 0x15 // server to client: the call ended with an error
 	KindCancel   Kind = 0x16 // client to server: the caller gave up
-	KindCredit   Kind = 0x17 // client to server: room for more results
+	KindCredit   Kind = 0x17 // room for more results, from the client, or inputs, from the server
 	KindAck      Kind = 0x18 // reserved: results that need not be kept for a resume
 
 	KindPing    Kind = 0x20
@@ -58,8 +58,10 @@ const (
 	FlagMetadata Flags = 1 << 2
 	// FlagStream on a COMMAND: the caller expects any number of results, under flow control.
 	FlagStream Flags = 1 << 3
+	// FlagInputs on a COMMAND: inputs follow, under flow control.
+	FlagInputs Flags = 1 << 4
 
-	knownFlags = FlagLast | FlagTimeout | FlagMetadata | FlagStream
+	knownFlags = FlagLast | FlagTimeout | FlagMetadata | FlagStream | FlagInputs
 )
 
 // Known reports whether f has only flags of this version of the protocol.

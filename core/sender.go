@@ -13,21 +13,29 @@ type Sender[T any] interface {
 
 // Request is a command on its way to a Sender.
 type Request[T any] struct {
-	// Command is the command itself, a Command[T, R] or StreamCommand[T, R] for some R.
+	// Command is the command itself: a Command[T, R], StreamCommand[T, R] or DuplexCommand[T, I, R] for
+	// some I and R.
 	Command any
-	// Stream is true if the caller takes any number of results.
+	// Stream is true if the caller takes any number of results, Inputs if it sends inputs.
 	Stream bool
+	Inputs bool
 	// Metadata goes with the command; nil is none.
 	Metadata Metadata
 
 	_ [0]func(T) // binds the request to T
 }
 
-// Exchange is a call that has been started. It belongs to one goroutine, except for Cancel.
+// Exchange is a call that has been started. It belongs to one goroutine, except for Cancel; Send and
+// CloseSend may belong to another one than the rest.
 type Exchange interface {
 	// Receive waits for the next result. After the last one it returns io.EOF; an error of the
 	// call comes instead of that and stays. The message is valid until the next Receive or Close.
 	Receive() (Message, error)
+	// Send sends an input of a call that takes some. It waits while the command does not take them, and
+	// returns io.EOF when the call has ended in any way, which Receive tells.
+	Send(input any) error
+	// CloseSend tells the command that there are no more inputs.
+	CloseSend() error
 	// Cancel tells the server that the results are not wanted. A Receive that waits, now or later,
 	// ends with an error that matches cause, if the call had not ended by then. Any goroutine may
 	// call it, until Close.

@@ -103,7 +103,7 @@ func silence(err error, timeout time.Duration) error {
 func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, error) {
 	agreement := Agreement{
 		Version: greeting.version, PeerName: greeting.name,
-		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, maxWindow)),
+		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, maxWindow)), InputWindow: a.config.Window,
 	}
 	for _, offered := range greeting.codecs {
 		if slices.Contains(a.config.Codecs, offered) {
@@ -118,6 +118,7 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, erro
 	reply := welcome{
 		name: a.config.Name, codec: agreement.Codec,
 		maxFrame: uint64(a.config.MaxFrame), maxInFlight: uint64(a.config.MaxInFlight),
+		window: uint64(a.config.Window),
 	}
 	room := a.config.HandshakeBytes / 2 // for shapes: a client has the same limit on the answer
 	for number, command := range greeting.commands {

@@ -108,12 +108,13 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 	if !slices.Contains(config.Codecs, reply.codec) {
 		return Agreement{}, failed(core.Internal, fmt.Errorf("the server chose the codec %q, which was not offered", reply.codec))
 	}
-	if reply.maxFrame < minFrame || reply.maxFrame > transport.NoLimit || reply.maxInFlight == 0 {
+	if reply.maxFrame < minFrame || reply.maxFrame > transport.NoLimit || reply.maxInFlight == 0 || reply.window == 0 {
 		return Agreement{}, failed(core.Internal, errors.New("the server's limits are out of range"))
 	}
 	a := Agreement{
 		Version: version, Codec: reply.codec, PeerName: reply.name, Window: config.Window,
 		MaxInFlight: int(min(uint64(config.MaxInFlight), reply.maxInFlight)),
+		InputWindow: int(min(reply.window, maxWindow)),
 		Unusable:    map[int]*core.Error{},
 	}
 	var differing []error

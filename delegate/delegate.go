@@ -43,7 +43,8 @@ type Config struct {
 	// MaxInFlight is how many commands a connection may have in flight. 0 is 16,384. The server
 	// tells it to the client; the client uses the smaller of both.
 	MaxInFlight int
-	// Window is how many bytes of results a stream may have under way. 0 is 256 KiB. Client only.
+	// Window is how many bytes of results (on the server: of inputs) a stream may have under way. 0 is
+	// 256 KiB.
 	Window int
 	// HandshakeBytes and HandshakeTimeout bound the handshake. 0 is 64 KiB and 5 s.
 	HandshakeBytes   int
@@ -90,7 +91,8 @@ type Agreement struct {
 	Codec       string
 	PeerName    string
 	MaxInFlight int
-	Window      int
+	// Window is for results, InputWindow for inputs: how many bytes a call may have under way.
+	Window, InputWindow int
 	// Commands says for each number which of the commands in the server's Config it stands for, -1
 	// for one that the server doesn't have. Server only.
 	Commands []int

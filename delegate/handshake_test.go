@@ -304,7 +304,7 @@ func welcomeBytes(version byte, w welcome) []byte {
 }
 
 func goodWelcome() welcome {
-	return welcome{name: "raw", codec: "a", maxFrame: minFrame, maxInFlight: 10}
+	return welcome{name: "raw", codec: "a", maxFrame: minFrame, maxInFlight: 10, window: 100}
 }
 
 // acceptRaw runs a server's handshake with a client that says what talk writes. It returns how it
@@ -635,6 +635,7 @@ func TestAWelcomeThatIsWrong(t *testing.T) {
 		"the server's limits are out of range":  with(func(w *welcome) { w.maxFrame = 5 }),
 		"server's limits are out of range":      with(func(w *welcome) { w.maxFrame = 1 << 40 }),
 		"limits are out of range":               with(func(w *welcome) { w.maxInFlight = 0 }),
+		"are out of range":                      with(func(w *welcome) { w.window = 0 }),
 		"a command number out of range":         with(func(w *welcome) { w.differences = []difference{{1, ""}} }),
 		"field 3: a malformed command number":   with(func(w *welcome) { w.differences = []difference{{1 << 20, ""}} }),
 		"the server answered with a PING frame": answer(core.KindPing),

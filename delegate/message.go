@@ -21,6 +21,7 @@ const (
 	welcomeCommand     = 3 // a command that is not as the client has it; repeated: see difference
 	welcomeMaxFrame    = 4 // uvarint: the largest payload that the server accepts
 	welcomeMaxInFlight = 5 // uvarint: how many commands may be in flight
+	welcomeWindow      = 6 // uvarint: how many bytes of inputs a command may have under way
 
 	rejectError = 1 // as the body of an ERROR frame
 )
@@ -55,6 +56,7 @@ type welcome struct {
 	differences []difference
 	maxFrame    uint64
 	maxInFlight uint64
+	window      uint64
 }
 
 // difference is a command that the server does not have, or has in another shape. On the wire: the
@@ -128,6 +130,7 @@ func appendWelcome(dst []byte, w welcome) []byte {
 	dst = appendText(dst, welcomeCodec, w.codec)
 	dst = appendNumber(dst, welcomeMaxFrame, w.maxFrame)
 	dst = appendNumber(dst, welcomeMaxInFlight, w.maxInFlight)
+	dst = appendNumber(dst, welcomeWindow, w.window)
 	for _, d := range w.differences {
 		value := binary.AppendUvarint(nil, d.number)
 		dst = appendField(dst, welcomeCommand, append(value, d.shape...))
@@ -156,6 +159,8 @@ func decodeWelcome(src []byte) (welcome, error) {
 			w.maxFrame, err = number(value)
 		case welcomeMaxInFlight:
 			w.maxInFlight, err = number(value)
+		case welcomeWindow:
+			w.window, err = number(value)
 		}
 		return err
 	})

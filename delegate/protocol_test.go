@@ -37,7 +37,7 @@ var (
 		maxFrame: 4 << 20, window: 256 << 10,
 	}
 	vectorWelcome = welcome{
-		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384,
+		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10,
 		differences: []difference{{1, ""}, {300, "stream\n. struct\n> int"}},
 	}
 	vectorFarewell = core.Error{Code: core.Unavailable, Message: "bye"}
@@ -55,10 +55,12 @@ func encodedMetadata() []byte {
 // vectorFrames has, by the name of the vector, each kind of frame.
 func vectorFrames() map[string]core.Frame {
 	return map[string]core.Frame{
-		"hello":   {Kind: core.KindHello, Body: appendHello(nil, vectorHello)},
-		"welcome": {Kind: core.KindWelcome, Body: appendWelcome(nil, vectorWelcome)},
-		"reject":  {Kind: core.KindReject, Body: appendReject(nil, &vectorFarewell)},
-		"command": {Kind: core.KindCommand, Command: 1, Sequence: sequence, Body: []byte("{}")},
+		"hello":     {Kind: core.KindHello, Body: appendHello(nil, vectorHello)},
+		"input":     {Kind: core.KindInput, Sequence: sequence, Body: []byte("42")},
+		"input-end": {Kind: core.KindInputEnd, Sequence: sequence},
+		"welcome":   {Kind: core.KindWelcome, Body: appendWelcome(nil, vectorWelcome)},
+		"reject":    {Kind: core.KindReject, Body: appendReject(nil, &vectorFarewell)},
+		"command":   {Kind: core.KindCommand, Command: 1, Sequence: sequence, Body: []byte("{}")},
 		"command-full": {
 			Kind: core.KindCommand, Command: 0x0203, Sequence: sequence,
 			Flags:   core.FlagTimeout | core.FlagMetadata | core.FlagStream,
@@ -169,7 +171,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 		kinds[row[2]] = uint8(number)
 	}
 	flags := map[string]core.Flags{
-		"LAST": core.FlagLast, "TIMEOUT": core.FlagTimeout, "METADATA": core.FlagMetadata, "STREAM": core.FlagStream,
+		"LAST": core.FlagLast, "TIMEOUT": core.FlagTimeout, "METADATA": core.FlagMetadata, "STREAM": core.FlagStream, "INPUTS": core.FlagInputs,
 	}
 	for name, flag := range flags {
 		if kinds[name] != uint8(flag) {
@@ -206,7 +208,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 		"HELLO `name`": helloName, "HELLO `codec`": helloCodec, "HELLO `command`": helloCommand,
 		"HELLO `maxFrame`": helloMaxFrame, "HELLO `window`": helloWindow,
 		"WELCOME `name`": welcomeName, "WELCOME `codec`": welcomeCodec, "WELCOME `difference`": welcomeCommand,
-		"WELCOME `maxFrame`": welcomeMaxFrame, "WELCOME `maxInFlight`": welcomeMaxInFlight, "REJECT `error`": rejectError,
+		"WELCOME `maxFrame`": welcomeMaxFrame, "WELCOME `maxInFlight`": welcomeMaxInFlight, "WELCOME `window`": welcomeWindow, "REJECT `error`": rejectError,
 	} {
 		if row := fmt.Sprintf("| %d | %s |", number, row); !bytes.Contains(text, []byte(row)) {
 			t.Errorf("the document has no row %q", row)

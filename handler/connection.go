@@ -24,7 +24,9 @@ type ConnectionConfig struct {
 	MaxInFlight int
 	// Window is how many bytes of results the client takes per stream before it gives more credit.
 	Window int
-	Peer   core.Peer
+	// InputWindow is how many bytes of inputs a command may have under way, as the client was told.
+	InputWindow int
+	Peer        core.Peer
 }
 
 // Connection is the server's side of one connection.
@@ -65,7 +67,9 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 	if config.Window <= 0 {
 		config.Window = core.DefaultWindow
 	}
-	config.Window = min(config.Window, maxCredit)
+	if config.InputWindow <= 0 {
+		config.InputWindow = core.DefaultWindow
+	}
 	return &Connection{invoker: i, transport: transport, config: config, idle: make(chan struct{})}
 }
 
@@ -118,8 +122,8 @@ func (c *Connection) handle(frame *core.Frame) error {
 		return err
 	}
 	c.enqueueArrived()
-	defer frame.Buffer.Release()
-	if frame.Oversize {
+	defer func() { frame.Buffer.Release() }() // if nobody has taken it over
+	if frame.Oversize && frame.Kind != core.KindInput {
 		return violationf("%v frame too long", frame.Kind)
 	}
 	switch frame.Kind {
@@ -134,10 +138,19 @@ func (c *Connection) handle(frame *core.Frame) error {
 			return nil // the stream has ended meanwhile
 		}
 		// extra may be set later by Exec's goroutine, but for a stream it is there from the start.
-		if !ctx.stream || !ctx.extra.flow.add(frame.Body) {
+		if !ctx.stream || !ctx.extra.credit.Add(frame.Body) {
 			return violationf("CREDIT out of range for call %v", frame.Sequence)
 		}
 		return nil
+	case core.KindInput, core.KindInputEnd:
+		ctx := c.find(frame.Sequence)
+		if ctx == nil {
+			return nil // the command has ended meanwhile, or was refused
+		}
+		if !ctx.stream || ctx.extra.inputs == nil {
+			return violationf("%v for call %v, which takes no inputs", frame.Kind, frame.Sequence)
+		}
+		return ctx.extra.inputs.deliver(frame)
 	case core.KindPing:
 		if len(frame.Body) > core.MaxPingBody {
 			return violationf("PING frame too long")
@@ -182,7 +195,11 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	if executor.Stream() {
 		t.ctx.stream = true
-		t.ctx.extra = &contextExtra{flow: &flow{available: c.config.Window}}
+		t.ctx.extra = &contextExtra{credit: new(core.Credit)}
+		t.ctx.extra.credit.Set(c.config.Window)
+		if executor.Inputs() {
+			t.ctx.extra.inputs = newInputs(t.ctx, c.config.InputWindow)
+		}
 	}
 	if len(frame.Metadata) > 0 {
 		t.ctx.extraLocked().metadata = append([]byte(nil), frame.Metadata...)
@@ -215,6 +232,9 @@ func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
 	}
 	if stream := frame.Flags&core.FlagStream != 0; stream != executor.Stream() {
 		return nil, core.Errorf(core.InvalidArgument, "the command's number of results differs between client and server")
+	}
+	if inputs := frame.Flags&core.FlagInputs != 0; inputs != executor.Inputs() {
+		return nil, core.Errorf(core.InvalidArgument, "the command takes inputs on one side only")
 	}
 	if len(frame.Metadata) > 0 {
 		if _, err := core.DecodeMetadata(frame.Metadata); err != nil {
@@ -304,6 +324,7 @@ func (c *Connection) turnAway(t *task) {
 	sequence := t.ctx.sequence
 	t.cell.Store(nil)
 	t.ctx.cancel(context.Canceled)
+	t.ctx.dropInputs()
 	t.recycle()
 	c.invoker.inFlight.Add(-1)
 	c.refuse(sequence, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})

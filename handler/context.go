@@ -2,7 +2,6 @@ package handler
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ import (
 type commandContext struct {
 	connection *Connection
 	sequence   core.Sequence
-	stream     bool // constant; extra.flow is there then
+	stream     bool // constant; extra.credit is there then
 
 	mu    sync.Mutex
 	done  chan struct{} // nil until asked for
@@ -27,14 +26,15 @@ type commandContext struct {
 	extra *contextExtra // nil for most commands
 }
 
-// contextExtra has what only some commands need. Guarded by the context's mu, but for flow.
+// contextExtra has what only some commands need. Guarded by the context's mu, but for what is constant.
 type contextExtra struct {
 	deadline time.Time
 	timer    *time.Timer
 	metadata []byte // encoded, as it came
 	response core.Metadata
 	after    map[*func()]struct{} // context.AfterFunc callbacks
-	flow     *flow                // streams only; constant
+	credit   *core.Credit         // of the results; streams only; constant
+	inputs   *inputs              // nil if there are none; constant
 }
 
 func (c *commandContext) extraLocked() *contextExtra {
@@ -194,7 +194,7 @@ func (c *commandContext) Draining() <-chan struct{} { return c.connection.invoke
 // SendResult implements core.ResultSender.
 func (c *commandContext) SendResult(buffer *core.Buffer) error {
 	size := len(buffer.Bytes)
-	if err := c.extra.flow.take(c, size+core.ResultOverhead); err != nil {
+	if err := c.takeCredit(size + core.ResultOverhead); err != nil {
 		buffer.Release()
 		return err
 	}
@@ -212,62 +212,26 @@ func (c *commandContext) SendResult(buffer *core.Buffer) error {
 	return nil
 }
 
+// takeCredit waits until the caller takes results.
+func (c *commandContext) takeCredit(size int) error {
+	for {
+		if err := c.Err(); err != nil {
+			return err
+		}
+		wait := c.extra.credit.Take(size)
+		if wait == nil {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-c.Done():
+		}
+	}
+}
+
 func (c *commandContext) sendError(err error) error {
 	if e := c.Err(); e != nil {
 		return e
 	}
 	return err
-}
-
-// flow is the credit of one stream of results.
-type flow struct {
-	mu        sync.Mutex
-	available int           // may be exceeded by one result
-	changed   chan struct{} // if not nil: closed when credit has come
-}
-
-// maxCredit bounds the credit of a stream: what can be asked for and what can add up.
-const maxCredit = 1<<31 - 1
-
-// take waits until there is any credit, then takes size of it.
-func (f *flow) take(ctx *commandContext, size int) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		f.mu.Lock()
-		if f.available > 0 {
-			f.available -= size
-			f.mu.Unlock()
-			return nil
-		}
-		if f.changed == nil {
-			f.changed = make(chan struct{})
-		}
-		changed := f.changed
-		f.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// add gives credit. It reports whether that is within bounds.
-func (f *flow) add(body []byte) bool {
-	if len(body) != 4 {
-		return false
-	}
-	size := int64(binary.LittleEndian.Uint32(body))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if size == 0 || int64(f.available)+size > maxCredit {
-		return false
-	}
-	f.available += int(size)
-	if f.changed != nil {
-		close(f.changed)
-		f.changed = nil
-	}
-	return true
 }

@@ -13,6 +13,7 @@ import (
 type upper struct{}
 
 func (upper) Stream() bool { return false }
+func (upper) Inputs() bool { return false }
 
 func (upper) Execute(ctx context.Context, execution core.Execution) error {
 	text := execution.Command()

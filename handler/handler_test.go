@@ -72,6 +72,7 @@ func command(slot uint32, more bool) core.Frame {
 type function func(ctx context.Context, execution core.Execution) error
 
 func (function) Stream() bool { return false }
+func (function) Inputs() bool { return false }
 
 func (f function) Execute(ctx context.Context, execution core.Execution) error {
 	return f(ctx, execution)
@@ -216,42 +217,6 @@ func TestCommandContext(t *testing.T) {
 		<-late
 		if response, before := ctx.finish(); response != nil || before != context.DeadlineExceeded {
 			t.Errorf("finish: %v, %v", response, before)
-		}
-	})
-}
-
-// A stream waits for credit, and for nothing when its context ends.
-func TestFlow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx := &commandContext{}
-		f := &flow{available: 100}
-		for _, credit := range [][]byte{nil, {1}, {0, 0, 0, 0}, {255, 255, 255, 255}} {
-			if f.add(credit) {
-				t.Errorf("credit % x is accepted", credit)
-			}
-		}
-		if err := f.take(ctx, 150); err != nil { // overdrawn by one result
-			t.Fatal(err)
-		}
-		taken := make(chan error, 1)
-		go func() { taken <- f.take(ctx, 1) }()
-		synctest.Wait()
-		f.add([]byte{50, 0, 0, 0}) // back to 0
-		synctest.Wait()
-		select {
-		case err := <-taken:
-			t.Fatalf("went on without credit: %v", err)
-		default:
-		}
-		f.add([]byte{1, 0, 0, 0})
-		if err := <-taken; err != nil {
-			t.Error(err)
-		}
-		go func() { taken <- f.take(ctx, 1) }()
-		synctest.Wait()
-		ctx.cancel(context.Canceled)
-		if err := <-taken; err != context.Canceled {
-			t.Errorf("got %v", err)
 		}
 	})
 }

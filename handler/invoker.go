@@ -20,12 +20,19 @@ type Call struct {
 	// Name is the command's name, Command the command itself, as it was decoded.
 	Name    string
 	Command any
-	// Stream is true for commands with any number of results.
+	// Stream is true for commands with any number of results, Inputs for those that take inputs.
 	Stream bool
+	Inputs bool
 	// Scope has the peer and the metadata of both directions.
 	core.Scope
 
-	observers []func(any) error
+	observers, inputObservers []func(any) error
+}
+
+// OnInput makes observe see each input when the command takes it, in the goroutine that does. If it
+// returns an error the command gets that instead of the input.
+func (c *Call) OnInput(observe func(input any) error) {
+	c.inputObservers = append(c.inputObservers, observe)
 }
 
 // OnResult makes observe see each result before it is sent, in the goroutine that sends it. If it

@@ -85,6 +85,7 @@ func (t *task) end(err error) {
 	if before != nil && err != nil && core.CodeOf(err) == core.Unknown {
 		err = fmt.Errorf("%w: %w", before, err)
 	}
+	ctx.dropInputs()
 	frame := t.lastFrame(err, response)
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
@@ -162,7 +163,7 @@ func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Inter
 
 // Intercept implements core.Execution.
 func (t *task) Intercept(ctx context.Context, command any, next func(context.Context) error) error {
-	t.call = &Call{Name: t.name, Command: command, Stream: t.executor.Stream(), Scope: t.ctx}
+	t.call = &Call{Name: t.name, Command: command, Stream: t.executor.Stream(), Inputs: t.executor.Inputs(), Scope: t.ctx}
 	return t.intercept(ctx, t.connection.invoker.config.Interceptors, next)
 }
 
@@ -188,6 +189,16 @@ func (t *task) Observe(result any) error {
 	return nil
 }
 
+// ObserveInput implements core.Execution.
+func (t *task) ObserveInput(input any) error {
+	for _, observe := range t.call.inputObservers {
+		if err := observe(input); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Scratch implements core.Execution.
 func (t *task) Scratch() []byte {
 	if t.scratch == nil {
@@ -204,3 +215,6 @@ func (t *task) Reply(encoded []byte) {
 
 // Results implements core.Execution.
 func (t *task) Results() core.ResultSender { return t.ctx }
+
+// Received implements core.Execution.
+func (t *task) Received() core.InputReceiver { return t.ctx.extra.inputs }
