@@ -88,7 +88,9 @@ func (c *Conn) SetDeadline(deadline time.Time) error {
 	c.writer.mu.Lock()
 	defer c.writer.mu.Unlock()
 	if c.writer.writing {
-		return c.conn.SetReadDeadline(deadline) // pump sets and clears the other one
+		// The holder of the writing role may wait under a bound of its own.
+		c.writer.clearDeadline = deadline.IsZero()
+		return c.conn.SetReadDeadline(deadline)
 	}
 	return c.conn.SetDeadline(deadline)
 }

@@ -51,9 +51,11 @@ type writer struct {
 	attempted core.Position // end of the last batch taken
 	usual     int           // what batches need without large bodies: the most of late, decaying
 	writing   bool
-	err       error         // why the connection is closed; owner.done is closed then
-	room      chan struct{} // if not nil: closed when pending has been taken
-	drained   chan struct{} // if not nil: closed when the role is given up
+	// clearDeadline: the handshake is over, and its deadline for writing must be removed.
+	clearDeadline bool
+	err           error         // why the connection is closed; owner.done is closed then
+	room          chan struct{} // if not nil: closed when pending has been taken
+	drained       chan struct{} // if not nil: closed when the role is given up
 }
 
 // batch is a run of frames: bytes with gaps where large bodies go that are not copied.
@@ -229,6 +231,10 @@ func (w *writer) combine() {
 // connection has failed, it gives up the role and returns false.
 func (w *writer) takeBatch() bool {
 	w.mu.Lock()
+	if w.clearDeadline {
+		w.clearDeadline = false
+		_ = w.owner.conn.SetWriteDeadline(time.Time{}) // an error is that of the next write
+	}
 	if w.pending.size == 0 || w.err != nil {
 		w.leaveLocked()
 		w.mu.Unlock()

@@ -550,3 +550,25 @@ func TestPositionsAreThoseOfTheStream(t *testing.T) {
 		}
 	})
 }
+
+// The handshake's deadline must not outlive it, also if its last frame is being written when it ends.
+func TestTheEndOfTheHandshakesDeadlineWhileWriting(t *testing.T) {
+	onEachNetwork(t, Config{}, func(t *testing.T, client, server *Conn) {
+		if err := client.SetDeadline(time.Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		client.writer.mu.Lock()
+		client.writer.writing = true // the test has the role
+		client.writer.mu.Unlock()
+		if err := client.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if client.writer.takeBatch() {
+			t.Fatal("there is something to write")
+		}
+		mustSend(t, client, core.Frame{Kind: core.KindCommand, Body: []byte("later")})
+		if frame := mustReceive(t, server); frame.body != "later" {
+			t.Errorf("got %+v", frame)
+		}
+	})
+}
