@@ -1,8 +1,10 @@
 package edict_test
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,20 +64,14 @@ func BenchmarkUnary(b *testing.B) {
 	}
 }
 
-func serveEcho(t testing.TB, options ...edict.Option) *edict.Client[*echo.Receiver] {
-	var dialOptions []edict.DialOption
-	var serverOptions []edict.ServerOption
-	for _, o := range options {
-		dialOptions = append(dialOptions, o)
-		serverOptions = append(serverOptions, o)
-	}
-	server := edict.NewServer(&echo.Receiver{}, echo.Commands, serverOptions...)
+func serveEcho(t testing.TB, codecs edict.Option, dialing ...edict.DialOption) *edict.Client[*echo.Receiver] {
+	server := edict.NewServer(&echo.Receiver{}, echo.Commands, codecs)
 	listener, err := server.Listen("tcp://127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	go server.Serve(listener)
-	client, err := edict.Dial(t.Context(), "tcp://"+listener.Addr().String(), echo.Commands, dialOptions...)
+	client, err := edict.Dial(t.Context(), "tcp://"+listener.Addr().String(), echo.Commands, append(dialing, codecs)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +104,41 @@ func BenchmarkRaw(b *testing.B) {
 					b.Error(reply, err)
 				}
 			})
+		})
+	}
+}
+
+// BenchmarkUnaryBesideLarge calls, one after the other, while results of 100 MB come on the same
+// connection, or none: what is asked for is the p99 of both.
+func BenchmarkUnaryBesideLarge(b *testing.B) {
+	const large = 100 << 20
+	for _, beside := range []int{0, 1} {
+		b.Run(fmt.Sprintf("large=%d", beside), func(b *testing.B) {
+			client := serveEcho(b, edict.WithCodecs(echo.MUS), edict.ClientConfig{MaxFrame: 2 * large})
+			ctx, cancel := context.WithCancel(b.Context())
+			var group sync.WaitGroup
+			for range beside {
+				group.Go(func() {
+					for ctx.Err() == nil {
+						if blob, err := edict.Call(ctx, client, echo.Blob{Size: large}); err == nil && len(blob) != large {
+							b.Errorf("%d bytes", len(blob))
+						}
+					}
+				})
+			}
+			var took []time.Duration
+			for b.Loop() {
+				began := time.Now()
+				if reply, err := edict.Call(ctx, client, payload); err != nil || reply != echo.Message(payload) {
+					b.Error(reply, err)
+				}
+				took = append(took, time.Since(began))
+			}
+			cancel()
+			group.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 		})
 	}
 }

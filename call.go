@@ -24,6 +24,7 @@ type CallOption interface{ applyToCall(*callSettings) }
 type callSettings struct {
 	metadata Metadata
 	response *Metadata
+	bulk     bool
 }
 
 type callOption func(*callSettings)
@@ -40,6 +41,11 @@ func WithMetadata(metadata Metadata) CallOption {
 func WithResponseMetadata(target *Metadata) CallOption {
 	return callOption(func(s *callSettings) { s.response = target })
 }
+
+// WithBulk lets the call's results and inputs give way to those of other calls on the connection, which
+// are interactive: a backup beside a user. Large messages always give way to small ones, so it is of
+// use for streams of small ones. It changes nothing else, and nothing about the command's execution.
+func WithBulk() CallOption { return callOption(func(s *callSettings) { s.bulk = true }) }
 
 func settle(options []CallOption) callSettings {
 	if len(options) == 0 {
@@ -58,7 +64,7 @@ func settle(options []CallOption) callSettings {
 // the command had failed by then came in time.
 func Call[T, R any](ctx context.Context, sender Sender[T], command Command[T, R], options ...CallOption) (R, error) {
 	settings := settle(options)
-	exchange, err := sender.Start(ctx, Request[T]{Command: command, Metadata: settings.metadata})
+	exchange, err := sender.Start(ctx, Request[T]{Command: command, Bulk: settings.bulk, Metadata: settings.metadata})
 	if err != nil {
 		var none R
 		return none, err
@@ -174,7 +180,7 @@ func Upload[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCo
 
 func start[T, R any](ctx context.Context, sender Sender[T], request Request[T], options []CallOption) (*Invocation[R], error) {
 	settings := settle(options)
-	request.Metadata = settings.metadata
+	request.Bulk, request.Metadata = settings.bulk, settings.metadata
 	exchange, err := sender.Start(ctx, request)
 	if err != nil {
 		return nil, err

@@ -48,6 +48,7 @@ type ClientCall struct {
 	Command  any    // the command itself
 	Stream   bool   // whether it has any number of results
 	Inputs   bool   // whether it takes inputs
+	Bulk     bool   // whether it gives way to others
 	Metadata Metadata
 }
 
@@ -185,10 +186,10 @@ func (c *Client[T]) Start(ctx context.Context, request Request[T]) (Exchange, er
 	if c.start != nil {
 		return c.start(ctx, &ClientCall{
 			Name: c.commands[index].name, Command: request.Command, Stream: request.Stream, Inputs: request.Inputs,
-			Metadata: request.Metadata.Clone(),
+			Bulk: request.Bulk, Metadata: request.Metadata.Clone(),
 		})
 	}
-	return c.transmit(ctx, index, request.Command, request.Stream, request.Inputs, request.Metadata)
+	return c.transmit(ctx, index, &request)
 }
 
 // send is what the innermost interceptor calls.
@@ -197,25 +198,28 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 	if !ok {
 		return nil, notRegistered(call.Command)
 	}
-	return c.transmit(ctx, index, call.Command, call.Stream, call.Inputs, call.Metadata)
+	return c.transmit(ctx, index, &Request[T]{
+		Command: call.Command, Stream: call.Stream, Inputs: call.Inputs, Bulk: call.Bulk, Metadata: call.Metadata,
+	})
 }
 
-func (c *Client[T]) transmit(ctx context.Context, index int, value any, stream, inputs bool, metadata Metadata) (Exchange, error) {
+func (c *Client[T]) transmit(ctx context.Context, index int, request *Request[T]) (Exchange, error) {
 	command := &c.commands[index]
 	if command.unusable != nil {
 		err := *command.unusable
 		err.Command = command.name
 		return nil, &err
 	}
-	if command.stream != stream || (command.encoder.Input != nil) != inputs {
+	if command.stream != request.Stream || (command.encoder.Input != nil) != request.Inputs {
 		return nil, &Error{
 			Code: Internal, Outcome: NotSent, Command: command.name,
 			Message: "the command is registered with another kind of Exec than it was started with",
 		}
 	}
 	return c.engine.Start(ctx, core.Outgoing{
-		Name: command.name, Number: uint16(index), Command: value, Encoder: command.encoder.Command,
-		Stream: stream, Inputs: command.encoder.Input, Metadata: metadata, Coder: command.encoder.Result,
+		Name: command.name, Number: uint16(index), Command: request.Command, Encoder: command.encoder.Command,
+		Stream: request.Stream, Inputs: command.encoder.Input, Bulk: request.Bulk, Metadata: request.Metadata,
+		Coder: command.encoder.Result,
 	})
 }
 

@@ -74,7 +74,7 @@ func TestDuplex(t *testing.T) {
 		received := 0
 		for text, err := range invocation.Results() {
 			if err != nil || text != texts[received%len(texts)] {
-				t.Fatalf("result %d has %d bytes, %v", received, len(text), err)
+				t.Fatalf("result %d has %d bytes, %v\n%s", received, len(text), err, b.log)
 			}
 			received++
 		}

@@ -429,7 +429,7 @@ func (s *rawServer) write(frame core.Frame) {
 }
 
 // A call that is cancelled while its frame is half written leaves the frame whole; one that is
-// cancelled before that is never seen by the server, and its error says so.
+// cancelled before that, or between its parts, is never seen by the server, and its error says so.
 func TestCancelledWhileFrameIsHalfWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := against(t)
@@ -444,18 +444,22 @@ func TestCancelledWhileFrameIsHalfWritten(t *testing.T) {
 			_, err := edict.Call(ctx, client, command)
 			return err
 		}
-		big := strings.Repeat("x", 1<<20) // more than the connection holds, and nobody reads
-		wantError(t, call(add{}, big), edict.DeadlineExceeded, edict.OutcomeUnknown)
+		for range 3 { // more than the connection holds, and nobody reads
+			wantError(t, call(add{}, strings.Repeat("x", 120_000)), edict.DeadlineExceeded, edict.OutcomeUnknown)
+		}
+		wantError(t, call(add{}, strings.Repeat("y", 1<<20)), edict.DeadlineExceeded, edict.NotSent)
 		wantError(t, call(add{1, 1}, ""), edict.DeadlineExceeded, edict.NotSent)
 		wantError(t, call(add{2, 2}, ""), edict.DeadlineExceeded, edict.NotSent)
-		if took := time.Since(start); took != 3*time.Second {
+		if took := time.Since(start); took != 6*time.Second {
 			t.Errorf("took %v", took)
 		}
-		// Now the server reads: one whole command, its cancel, and nothing of the others.
-		if frame := server.read(core.KindCommand); len(frame.Body) < 1<<20 {
-			t.Errorf("a frame of %d bytes", len(frame.Body))
+		// Now the server reads: three whole commands, their cancels, and nothing of the others.
+		for range 3 {
+			if frame := server.read(core.KindCommand); len(frame.Body) < 120_000 {
+				t.Errorf("a frame of %d bytes", len(frame.Body))
+			}
+			server.read(core.KindCancel)
 		}
-		server.read(core.KindCancel)
 		result := make(chan error, 1)
 		go func() { result <- call(add{3, 3}, "") }()
 		frame := server.read(core.KindCommand)

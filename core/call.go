@@ -66,7 +66,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
 	pooled.window = c.config.Window
 	if out.Inputs != nil {
-		pooled.sending = newSending(out.Inputs, c.config.InputWindow)
+		pooled.sending = newSending(out.Inputs, c.config.InputWindow, out.Bulk)
 	}
 	return pooled
 }
@@ -116,6 +116,9 @@ func (c *call) send(out *Outgoing) *Error {
 	}
 	if out.Inputs != nil {
 		frame.Flags |= FlagInputs
+	}
+	if out.Bulk {
+		frame.Flags |= FlagBulk
 	}
 	if left, ok := remaining(c.ctx); ok {
 		frame.Flags |= FlagTimeout
@@ -366,7 +369,7 @@ func (c *call) abandon(err *Error) error {
 	if ended || err.Outcome == NotSent || err.Outcome == Refused {
 		return err
 	}
-	if c.client.transport.Withdraw(c.position) {
+	if c.client.transport.Withdraw(c.sequence, c.position) {
 		err.Outcome = NotSent
 		c.client.vacate(c)
 		return err

@@ -85,6 +85,7 @@ type Outgoing struct {
 	Encoder  CommandEncoder
 	Stream   bool
 	Inputs   CommandEncoder // of inputs; nil if the command takes none
+	Bulk     bool
 	Metadata Metadata
 	Coder    any // given back in each Message
 }

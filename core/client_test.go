@@ -78,7 +78,9 @@ func (c *conversation) Post(frame core.Frame) error {
 	return nil
 }
 
-func (c *conversation) Withdraw(position core.Position) bool {
+func (c *conversation) Drop(core.Sequence) {}
+
+func (c *conversation) Withdraw(_ core.Sequence, position core.Position) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if position < c.attempted {

@@ -24,6 +24,7 @@ const (
 	KindCancel   Kind = 0x16 // client to server: the caller gave up
 	KindCredit   Kind = 0x17 // room for more results, from the client, or inputs, from the server
 	KindAck      Kind = 0x18 // reserved: results that need not be kept for a resume
+	KindAbort    Kind = 0x19 // the message of which a part was sent is given up
 
 	KindPing    Kind = 0x20
 	KindPong    Kind = 0x21
@@ -34,7 +35,7 @@ const (
 var kindNames = map[Kind]string{
 	KindHello: "HELLO", KindWelcome: "WELCOME", KindReject: "REJECT",
 	KindCommand: "COMMAND", KindInput: "INPUT", KindInputEnd: "INPUT_END", KindResult: "RESULT",
-	KindEnd: "END", KindError: "ERROR", KindCancel: "CANCEL", KindCredit: "CREDIT", KindAck: "ACK",
+	KindEnd: "END", KindError: "ERROR", KindCancel: "CANCEL", KindCredit: "CREDIT", KindAck: "ACK", KindAbort: "ABORT",
 	KindPing: "PING", KindPong: "PONG", KindGoAway: "GOAWAY", KindPadding: "PADDING",
 }
 
@@ -61,7 +62,13 @@ const (
 	// FlagInputs on a COMMAND: inputs follow, under flow control.
 	FlagInputs Flags = 1 << 4
 
-	knownFlags = FlagLast | FlagTimeout | FlagMetadata | FlagStream | FlagInputs
+	// FlagMore: the message goes on in the next frame of its kind and call. The transport cuts messages
+	// and puts them together.
+	FlagMore Flags = 1 << 5
+	// FlagBulk on a COMMAND: the call gives way to others.
+	FlagBulk Flags = 1 << 6
+
+	knownFlags = FlagLast | FlagTimeout | FlagMetadata | FlagStream | FlagInputs | FlagBulk
 )
 
 // Known reports whether f has only flags of this version of the protocol.
@@ -115,6 +122,11 @@ type Frame struct {
 	// Run's next call of its handler.
 	Buffer *Buffer
 
+	// Bulk, on a frame to be sent, lets others go first: those of other calls that are not Bulk. Bodies
+	// of LargeBody and more are Bulk in any case. The frames of a call keep their order, but for CANCEL
+	// and CREDIT.
+	Bulk bool
+
 	// Oversize is set on a received frame that was longer than allowed: its body was skipped and
 	// Body is empty.
 	Oversize bool
@@ -136,9 +148,13 @@ type Transport interface {
 	// Post is Send for those that must never wait (read loops): where Send would wait it still
 	// queues, up to a hard limit, beyond which the transport fails.
 	Post(frame Frame) error
-	// Withdraw takes back the frame at a position if nothing of it was handed to the network yet,
-	// and reports whether it did: true means that the peer never sees it.
-	Withdraw(position Position) bool
+	// Withdraw takes back the COMMAND of a call, which Send has put at a position, if it was not handed to
+	// the network or only in part, and reports whether it did: true means that the peer never sees it.
+	// In any case it drops what else of the call is queued.
+	Withdraw(sequence Sequence, position Position) bool
+	// Drop drops what is queued of a call and not yet written, but for the frame that ends it. If that
+	// has a large result, an error takes its place.
+	Drop(sequence Sequence)
 	// Attempted returns the position up to which bytes were handed to the network. It does not
 	// advance after the transport has failed.
 	Attempted() Position

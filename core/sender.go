@@ -19,6 +19,8 @@ type Request[T any] struct {
 	// Stream is true if the caller takes any number of results, Inputs if it sends inputs.
 	Stream bool
 	Inputs bool
+	// Bulk lets the call's results and inputs give way to those of other calls.
+	Bulk bool
 	// Metadata goes with the command; nil is none.
 	Metadata Metadata
 

@@ -9,6 +9,7 @@ import (
 // and CloseSend, which may be another one than that of Receive, but for credit and ready.
 type sending struct {
 	encoder CommandEncoder
+	bulk    bool
 	size    int  // of the last input, a guess for the next
 	closed  bool // INPUT_END is queued
 
@@ -16,8 +17,8 @@ type sending struct {
 	ready  chan struct{} // capacity 1: the call has changed
 }
 
-func newSending(encoder CommandEncoder, window int) *sending {
-	s := &sending{encoder: encoder, ready: make(chan struct{}, 1)}
+func newSending(encoder CommandEncoder, window int, bulk bool) *sending {
+	s := &sending{encoder: encoder, bulk: bulk, ready: make(chan struct{}, 1)}
 	s.credit.Set(window)
 	return s
 }
@@ -51,7 +52,7 @@ func (c *call) Send(input any) error {
 		buffer.Release()
 		return err
 	}
-	frame := Frame{Kind: KindInput, Sequence: c.sequence, Body: encoded}
+	frame := Frame{Kind: KindInput, Sequence: c.sequence, Body: encoded, Bulk: s.bulk}
 	if len(encoded) >= LargeBody {
 		frame.Buffer = buffer
 	}

@@ -98,6 +98,13 @@ func TestTheVectorsOfTheDocument(t *testing.T) {
 	want["shape"] = append([]byte(vectorShape.String()), '\n')
 	want["fingerprint"] = binary.LittleEndian.AppendUint64(nil, vectorShape.Fingerprint())
 
+	want["parts"] = slices.Concat(
+		transport.AppendFrame(nil, core.Frame{Kind: core.KindResult, Flags: core.FlagMore | core.FlagLast, Sequence: sequence, Body: []byte("4")}),
+		transport.AppendFrame(nil, core.Frame{Kind: core.KindResult, Sequence: sequence, Body: []byte("2")}))
+	want["abort"] = slices.Concat(
+		transport.AppendFrame(nil, core.Frame{Kind: core.KindInput, Flags: core.FlagMore, Sequence: sequence, Body: []byte("4")}),
+		transport.AppendFrame(nil, core.Frame{Kind: core.KindAbort, Sequence: sequence}))
+
 	for name, encoded := range want {
 		if !bytes.Equal(found[name], encoded) {
 			t.Errorf("vector %s is\n% x\nin the document, the encoder gives\n% x", name, found[name], encoded)
@@ -113,6 +120,11 @@ func TestTheVectorsOfTheDocument(t *testing.T) {
 		frame.End = core.Position(len(found[name]))
 		checkFrame(t, name, found[name], frame)
 	}
+	checkFrame(t, "parts", found["parts"], core.Frame{
+		Kind: core.KindResult, Flags: core.FlagLast, Sequence: sequence, Body: []byte("42"), End: core.Position(len(found["parts"])),
+	})
+	after := core.Frame{Kind: core.KindPing, Body: []byte("ab"), End: core.Position(len(found["abort"]) + len(found["ping"]))}
+	checkFrame(t, "abort", slices.Concat(found["abort"], found["ping"]), after)
 	check := func(what string, got, want any, err error) {
 		t.Helper()
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -172,6 +184,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	}
 	flags := map[string]core.Flags{
 		"LAST": core.FlagLast, "TIMEOUT": core.FlagTimeout, "METADATA": core.FlagMetadata, "STREAM": core.FlagStream, "INPUTS": core.FlagInputs,
+		"MORE": core.FlagMore, "BULK": core.FlagBulk,
 	}
 	for name, flag := range flags {
 		if kinds[name] != uint8(flag) {
@@ -185,8 +198,8 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 			t.Errorf("%s is %#02x in the document, %#02x in the code", name, kinds[name], number)
 		}
 	}
-	if len(kinds) != 16 {
-		t.Errorf("the document has %d kinds of frame, the code 16: %v", len(kinds), slices.Sorted(func(yield func(string) bool) {
+	if len(kinds) != 17 {
+		t.Errorf("the document has %d kinds of frame, the code 17: %v", len(kinds), slices.Sorted(func(yield func(string) bool) {
 			for name := range kinds {
 				if !yield(name) {
 					return

@@ -130,6 +130,7 @@ func (c *Connection) handle(frame *core.Frame) error {
 	case core.KindCancel:
 		if ctx := c.find(frame.Sequence); ctx != nil {
 			ctx.cancel(context.Canceled)
+			c.transport.Drop(frame.Sequence)
 		}
 		return nil
 	case core.KindCredit:
@@ -186,7 +187,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
-	t.ctx = &commandContext{connection: c, sequence: frame.Sequence}
+	t.ctx = &commandContext{connection: c, sequence: frame.Sequence, bulk: frame.Flags&core.FlagBulk != 0}
 	if frame.Buffer != nil {
 		t.body, t.buffer = frame.Body, frame.Buffer
 	} else {

@@ -18,6 +18,7 @@ import (
 type commandContext struct {
 	connection *Connection
 	sequence   core.Sequence
+	bulk       bool // constant
 	stream     bool // constant; extra.credit is there then
 
 	mu    sync.Mutex
@@ -198,7 +199,7 @@ func (c *commandContext) SendResult(buffer *core.Buffer) error {
 		buffer.Release()
 		return err
 	}
-	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes}
+	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes, Bulk: c.bulk}
 	if size >= core.LargeBody {
 		frame.Buffer = buffer
 	}

@@ -57,12 +57,13 @@ func (w *wire) Post(frame core.Frame) error {
 	return nil
 }
 
-func (w *wire) Withdraw(core.Position) bool    { return false }
-func (w *wire) Attempted() core.Position       { return 0 }
-func (w *wire) Flush(context.Context) error    { return nil }
-func (w *wire) Wait()                          {}
-func (w *wire) Close(cause error)              { w.once.Do(func() { w.cause = cause; close(w.closed) }) }
-func (w *wire) command(slot uint32, more bool) { w.in <- command(slot, more) }
+func (w *wire) Withdraw(core.Sequence, core.Position) bool { return false }
+func (w *wire) Drop(core.Sequence)                         {}
+func (w *wire) Attempted() core.Position                   { return 0 }
+func (w *wire) Flush(context.Context) error                { return nil }
+func (w *wire) Wait()                                      {}
+func (w *wire) Close(cause error)                          { w.once.Do(func() { w.cause = cause; close(w.closed) }) }
+func (w *wire) command(slot uint32, more bool)             { w.in <- command(slot, more) }
 
 func command(slot uint32, more bool) core.Frame {
 	return core.Frame{Kind: core.KindCommand, Sequence: core.MakeSequence(slot, 1), More: more}

@@ -102,7 +102,7 @@ func (t *task) end(err error) {
 
 // lastFrame returns the frame that ends the call.
 func (t *task) lastFrame(err error, response core.Metadata) core.Frame {
-	frame := core.Frame{Sequence: t.ctx.sequence}
+	frame := core.Frame{Sequence: t.ctx.sequence, Bulk: t.ctx.bulk}
 	if len(response) > 0 {
 		encoded, metadataErr := core.AppendMetadata(nil, response)
 		if metadataErr == nil {

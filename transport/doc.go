@@ -14,6 +14,10 @@
 // frames, results first of all, that goroutine writes from the start, because their sender has more to
 // do. It ends when the queue is empty: an idle connection has no goroutine but its reader.
 //
+// Small frames go first. Bodies of core.LargeBody and more, and frames marked as Bulk, wait in lanes, one
+// for each call, which take turns behind what is small; messages of more than 128 KiB go in parts. So a
+// small frame waits for 128 KiB of others at most, and for what the socket holds.
+//
 // # Reading
 //
 // Receive returns frames whose body lies in the read buffer, valid until the next Receive. Bodies

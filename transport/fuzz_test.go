@@ -34,6 +34,8 @@ func FuzzReceive(f *testing.F) {
 	f.Add(header(core.KindCommand, 1<<30), uint64(2))
 	f.Add(append(header(core.KindResult, 70_000), make([]byte, 1000)...), uint64(3))
 	f.Add(append(header(core.KindResult, 40_000), make([]byte, 40_100)...), uint64(4))
+	f.Add(append(part(core.KindInput, core.FlagMore, 3, "a"), part(core.KindInput, 0, 3, "b")...), uint64(5))
+	f.Add(append(part(core.KindResult, core.FlagMore, 3, "a"), part(core.KindAbort, 0, 3, "")...), uint64(6))
 	for _, frame := range samples()[:6] {
 		f.Add(AppendFrame(nil, frame), uint64(frame.Sequence))
 	}

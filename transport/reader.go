@@ -35,12 +35,16 @@ type reader struct {
 	position core.Position
 
 	frame  core.Frame   // the frame that parse returns, or whose payload is coming
-	large  *core.Buffer // if not nil: the payload of frame, in part
+	large  *core.Buffer // if not nil: the payload of frame, in part; with part, what came before it too
+	part   *partial     // if not nil: frame is a part of this message
 	length int          // of that payload
 	skip   int64        // what is still to come of a payload that is too long
 
 	afterLarge bool // the last frame was large
 	busy       bool // the last read brought more than idleSize
+
+	partials map[core.Sequence]*partial // messages of which a part has come
+	again    bool                       // parseNext has taken a part, and there may be more in data
 
 	// For tryRead, which is made once because a closure per read would be an allocation.
 	tryRead    func(fd uintptr) bool
@@ -109,16 +113,22 @@ func (r *reader) handleAll(handle func(*core.Frame) error) error {
 
 // parse returns the next frame, or nil if more bytes are needed for it.
 func (r *reader) parse() (*core.Frame, error) {
+	for {
+		frame, err := r.parseNext()
+		if frame != nil || err != nil || !r.again {
+			return frame, err
+		}
+		r.again = false
+	}
+}
+
+// parseNext is parse, but it also returns nil when it has taken one part of a message.
+func (r *reader) parseNext() (*core.Frame, error) {
 	if r.large != nil {
 		return r.parseLarge()
 	}
 	if r.skip > 0 {
-		n := min(r.skip, int64(len(r.data)))
-		r.discard(int(n))
-		if r.skip -= n; r.skip > 0 {
-			return nil, nil
-		}
-		return &r.frame, nil
+		return r.parseSkipped()
 	}
 	if len(r.data) < HeaderSize {
 		return nil, nil
@@ -126,11 +136,14 @@ func (r *reader) parse() (*core.Frame, error) {
 	length := parseHeader(r.data, &r.frame)
 	r.frame.End = r.position + HeaderSize + core.Position(length)
 	switch {
+	case r.isPart():
+		r.discard(HeaderSize)
+		return r.parsePart(length)
 	case int64(length) > int64(r.owner.config.MaxReceive):
 		r.discard(HeaderSize)
 		r.frame.Oversize = true
 		r.skip = int64(length)
-		return r.parse()
+		return r.parseSkipped()
 	case length >= core.LargeBody:
 		r.discard(HeaderSize)
 		r.length = int(length)
@@ -151,6 +164,19 @@ func (r *reader) parse() (*core.Frame, error) {
 	return &r.frame, nil
 }
 
+// parseSkipped passes over a payload that is too long.
+func (r *reader) parseSkipped() (*core.Frame, error) {
+	n := min(r.skip, int64(len(r.data)))
+	r.discard(int(n))
+	if r.skip -= n; r.skip > 0 {
+		return nil, nil
+	}
+	if r.part != nil {
+		return r.finishPart(nil)
+	}
+	return &r.frame, nil
+}
+
 // firstSize is the size of the first buffer for a large payload.
 func firstSize(length int) int {
 	if length <= growStep+growStep/2 {
@@ -161,7 +187,8 @@ func firstSize(length int) int {
 
 // nextIsWhole reports whether the next frame is in data, all of it, and will be handled.
 func (r *reader) nextIsWhole() bool {
-	if len(r.data) < HeaderSize || core.Kind(r.data[4]) == core.KindPadding {
+	if len(r.data) < HeaderSize || core.Kind(r.data[4]) == core.KindPadding ||
+		core.Kind(r.data[4]) == core.KindAbort || core.Flags(r.data[5])&core.FlagMore != 0 || len(r.partials) > 0 {
 		return false
 	}
 	length := int64(binary.LittleEndian.Uint32(r.data))
@@ -181,6 +208,9 @@ func (r *reader) parseLarge() (*core.Frame, error) {
 	buffer := r.large
 	r.large = nil
 	r.afterLarge = true
+	if r.part != nil {
+		return r.finishPart(buffer)
+	}
 	if err := parsePayload(&r.frame, buffer.Bytes); err != nil {
 		buffer.Release()
 		return nil, err
@@ -192,7 +222,11 @@ func (r *reader) parseLarge() (*core.Frame, error) {
 // largeSpace returns where more of a large payload goes. The buffer grows only when it is full.
 func (r *reader) largeSpace() []byte {
 	if len(r.large.Bytes) == cap(r.large.Bytes) {
-		grown := core.GetBuffer(min(r.length, 2*len(r.large.Bytes)))
+		size := min(r.length, 2*len(r.large.Bytes))
+		if r.part != nil { // more will come: doubling keeps what is copied in proportion
+			size = max(r.length, min(2*len(r.large.Bytes), r.owner.config.MaxReceive))
+		}
+		grown := core.GetBuffer(size)
 		grown.Bytes = append(grown.Bytes, r.large.Bytes...)
 		r.large.Release()
 		r.large = grown
@@ -265,7 +299,7 @@ func (r *reader) idle() {
 // end returns the error for the end of the connection: io.EOF between two frames, else
 // io.ErrUnexpectedEOF.
 func (r *reader) end() error {
-	if len(r.data) > 0 || r.large != nil || r.skip > 0 {
+	if len(r.data) > 0 || r.large != nil || r.skip > 0 || len(r.partials) > 0 {
 		return io.ErrUnexpectedEOF
 	}
 	return io.EOF

@@ -47,6 +47,7 @@ type writer struct {
 
 	mu        sync.Mutex // held briefly, never during I/O or encoding
 	pending   batch      // queued, not yet taken by the holder of the role
+	lanes     lanes      // queued, and giving way to pending
 	appended  core.Position
 	attempted core.Position // end of the last batch taken
 	usual     int           // what batches need without large bodies: the most of late, decaying
@@ -96,13 +97,25 @@ func (w *writer) init(owner *Conn) {
 func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error) {
 	w := &c.writer
 	w.mu.Lock()
-	for w.pending.size >= c.config.QueueBytes && w.err == nil {
+	for !w.hasRoom(&frame) && w.err == nil {
 		if err := w.waitForRoom(ctx); err != nil {
 			w.mu.Unlock()
 			return 0, err
 		}
 	}
 	return w.queue(&frame)
+}
+
+// hasRoom reports whether frame can be queued without passing the limit of its queue by more than
+// itself.
+func (w *writer) hasRoom(frame *core.Frame) bool {
+	if w.lanes.takes(frame) {
+		return w.lanes.size < w.owner.config.QueueBytes
+	}
+	if frame.Kind == core.KindCommand && len(frame.Body) > maxFragment && w.lanes.parts >= maxParts {
+		return false
+	}
+	return w.pending.size < w.owner.config.QueueBytes
 }
 
 // Post implements core.Transport.
@@ -160,7 +173,14 @@ func (w *writer) queue(frame *core.Frame) (core.Position, error) {
 		return 0, core.Errorf(core.ResourceExhausted, "message of %d bytes; the peer accepts at most %d (MaxFrame)", length, w.owner.config.MaxSend)
 	}
 	position := w.appended
-	w.appendLocked(frame, length)
+	switch {
+	case w.lanes.takes(frame):
+		w.lanes.add(*frame, 0)
+	case frame.Kind == core.KindCommand && len(frame.Body) > maxFragment:
+		w.startPartsLocked(frame, length)
+	default:
+		w.appendLocked(frame, length)
+	}
 	if w.writing {
 		w.mu.Unlock()
 		return position, nil
@@ -179,6 +199,18 @@ func (w *writer) queue(frame *core.Frame) (core.Position, error) {
 	return position, nil
 }
 
+// startPartsLocked appends the first part of a large COMMAND, which so has its position, and leaves the
+// rest to a lane.
+func (w *writer) startPartsLocked(frame *core.Frame, length int) {
+	takeOver(frame)
+	first := *frame
+	first.Flags |= core.FlagMore
+	first.Body, first.Buffer = frame.Body[:maxFragment], nil
+	w.appendLocked(&first, length-len(frame.Body)+maxFragment)
+	w.lanes.parts++
+	w.lanes.add(*frame, maxFragment)
+}
+
 func (w *writer) grow() {
 	if w.pending.buffer == nil {
 		w.pending.buffer = core.GetBuffer(max(minBatch, w.usual))
@@ -189,7 +221,7 @@ func (w *writer) appendLocked(frame *core.Frame, length int) {
 	w.grow()
 	p := &w.pending
 	p.buffer.Bytes = appendHeader(p.buffer.Bytes, frame, length)
-	if frame.Buffer != nil {
+	if frame.Buffer != nil || frame.Flags&core.FlagMore != 0 {
 		p.large = append(p.large, largeBody{len(p.buffer.Bytes), frame.Body, frame.Buffer})
 	} else {
 		p.buffer.Bytes = append(p.buffer.Bytes, frame.Body...)
@@ -235,6 +267,9 @@ func (w *writer) takeBatch() bool {
 		w.clearDeadline = false
 		_ = w.owner.conn.SetWriteDeadline(time.Time{}) // an error is that of the next write
 	}
+	if w.err == nil && len(w.lanes.turns) > 0 {
+		w.lanes.fill(w)
+	}
 	if w.pending.size == 0 || w.err != nil {
 		w.leaveLocked()
 		w.mu.Unlock()
@@ -274,6 +309,7 @@ func (w *writer) leaveLocked() {
 	w.writing = false
 	if w.err != nil {
 		w.pending.release()
+		w.lanes.clear()
 	}
 	if w.drained != nil {
 		close(w.drained)
@@ -380,6 +416,7 @@ func (w *writer) fail(cause error) {
 	w.err = cause
 	if !w.writing {
 		w.pending.release()
+		w.lanes.clear()
 	}
 	close(w.owner.done)
 	w.pumps.Go(w.closeConn) // not here: closing waits for the reader, which may be the one that calls
@@ -400,15 +437,15 @@ func (w *writer) closeConn() {
 }
 
 // Withdraw implements core.Transport.
-func (c *Conn) Withdraw(position core.Position) bool {
+func (c *Conn) Withdraw(sequence core.Sequence, position core.Position) bool {
 	w := &c.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if position < w.attempted {
-		return false
-	}
 	if w.err != nil {
-		return true // what was not taken when the connection failed never will be
+		return position >= w.attempted // what was not taken when the connection failed never will be
+	}
+	if position < w.attempted {
+		return w.dropLocked(sequence)
 	}
 	// The frame is pending. Large bodies before it are not in the buffer.
 	offset := int(position - w.attempted)
@@ -420,7 +457,39 @@ func (c *Conn) Withdraw(position core.Position) bool {
 		skipped += len(large.body)
 	}
 	w.pending.buffer.Bytes[offset-skipped+4] = byte(core.KindPadding)
+	w.withdrawRestLocked(sequence)
 	return true
+}
+
+// withdrawRestLocked drops what else is queued of a call whose COMMAND has become PADDING.
+func (w *writer) withdrawRestLocked(sequence core.Sequence) {
+	own := w.lanes.bySequence[sequence]
+	if own == nil {
+		return
+	}
+	if own.started() { // the first part is the PADDING; the buffer goes when that is written
+		w.lanes.parts--
+		w.pending.large = append(w.pending.large, largeBody{len(w.pending.buffer.Bytes), nil, own.frames[0].Buffer})
+		w.lanes.size += own.sent
+		own.frames[0].Buffer, own.sent = nil, 0
+	}
+	w.lanes.drop(w, sequence)
+}
+
+// Drop implements core.Transport.
+func (c *Conn) Drop(sequence core.Sequence) {
+	c.writer.mu.Lock()
+	defer c.writer.mu.Unlock()
+	c.writer.dropLocked(sequence)
+}
+
+// dropLocked drops what a call has in its lane. It reports whether that was the rest of its COMMAND. The
+// writing role is taken already: a lane that is not empty has a writer.
+func (w *writer) dropLocked(sequence core.Sequence) bool {
+	if w.err != nil {
+		return false
+	}
+	return w.lanes.drop(w, sequence)
 }
 
 // Attempted implements core.Transport.

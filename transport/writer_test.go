@@ -18,12 +18,15 @@ import (
 	"github.com/edict-go/edict/core"
 )
 
+// uncut is a kind of frame that is not cut in parts and gives way to none.
+const uncut = core.Kind(0x7f)
+
 // jam lets client write a frame that is too much for a connection that nobody reads, and returns
 // the frame's size with its header. Whatever is sent afterwards stays in the queue.
 func jam(t *testing.T, client *Conn) int {
 	t.Helper()
 	body, buffer := large(memoryBuffer+1000, 'j')
-	mustSend(t, client, core.Frame{Kind: core.KindResult, Body: body, Buffer: buffer})
+	mustSend(t, client, core.Frame{Kind: uncut, Body: body, Buffer: buffer})
 	synctest.Wait()
 	if attempted := client.Attempted(); attempted != core.Position(HeaderSize+len(body)) {
 		t.Fatalf("the large frame is not under way: attempted %d", attempted)
@@ -155,7 +158,7 @@ func TestAWithdrawnFrameNeverArrivesAndLaterOnesDo(t *testing.T) {
 				for _, frame := range frames {
 					positions = append(positions, mustSend(t, client, frame))
 				}
-				if !client.Withdraw(positions[withdrawn]) {
+				if !client.Withdraw(core.Sequence(withdrawn), positions[withdrawn]) {
 					t.Error("a frame in the queue can't be withdrawn")
 				}
 				go flush(t, client)
@@ -179,7 +182,7 @@ func TestAWithdrawnFrameNeverArrivesAndLaterOnesDo(t *testing.T) {
 func TestWhatIsUnderWayCanNotBeWithdrawn(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, client *Conn, far net.Conn) {
 		size := jam(t, client)
-		if client.Withdraw(0) {
+		if client.Withdraw(0, 0) {
 			t.Error("a frame was withdrawn when half of it was written")
 		}
 		// Its caller has given up; the frame must be completed nevertheless.
@@ -208,10 +211,10 @@ func TestAfterAFailureWhatWasQueuedWasNotSent(t *testing.T) {
 		if attempted := client.Attempted(); attempted != core.Position(size) || queued < attempted {
 			t.Errorf("attempted is %d, want %d: just what was under way", attempted, size)
 		}
-		if !client.Withdraw(queued) {
+		if !client.Withdraw(0, queued) {
 			t.Error("a frame that will never be written counts as sent")
 		}
-		if client.Withdraw(0) {
+		if client.Withdraw(0, 0) {
 			t.Error("a frame that was under way counts as not sent")
 		}
 		if _, err := client.Send(t.Context(), core.Frame{Kind: core.KindEnd}); err != broken {
@@ -241,7 +244,7 @@ func TestCloseMakesAllMethodsReturn(t *testing.T) {
 	onEachNetwork(t, Config{QueueBytes: 1000, MaxSend: tooMuch}, func(t *testing.T, client, _ *Conn) {
 		for range 2 { // one under way, one in the queue
 			body, buffer := large(tooMuch, 'x')
-			mustSend(t, client, core.Frame{Kind: core.KindResult, Body: body, Buffer: buffer})
+			mustSend(t, client, core.Frame{Kind: uncut, Body: body, Buffer: buffer})
 		}
 		results := make(chan error)
 		go func() {
@@ -386,7 +389,7 @@ func TestAPeerThatReadsSlowlyIsNot(t *testing.T) {
 func jamAgain(t *testing.T, client *Conn) int {
 	t.Helper()
 	body, buffer := large(2*memoryBuffer, 'k')
-	mustSend(t, client, core.Frame{Kind: core.KindResult, Body: body, Buffer: buffer})
+	mustSend(t, client, core.Frame{Kind: uncut, Body: body, Buffer: buffer})
 	return HeaderSize + len(body)
 }
 

@@ -6,6 +6,7 @@ package echo
 
 import (
 	"context"
+	"strings"
 
 	"github.com/edict-go/edict"
 )
@@ -32,5 +33,13 @@ type Echo struct {
 // Exec implements edict.Command.
 func (e Echo) Exec(context.Context, *Receiver) (Message, error) { return Message(e), nil }
 
+// Blob returns as many bytes as it says, as a text.
+type Blob struct{ Size int }
+
+// Exec implements edict.Command.
+func (b Blob) Exec(context.Context, *Receiver) (string, error) {
+	return strings.Repeat("b", b.Size), nil
+}
+
 // Commands has the commands of Receiver.
-var Commands = edict.Commands(edict.Unary[Echo]())
+var Commands = edict.Commands(edict.Unary[Echo](), edict.Unary[Blob]())

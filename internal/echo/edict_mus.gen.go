@@ -9,6 +9,28 @@ import (
 	"github.com/mus-format/mus-go/varint"
 )
 
+var BlobMUS = blobMUS{}
+
+type blobMUS struct{}
+
+func (s blobMUS) Marshal(v Blob, bs []byte) (n int) {
+	return varint.Int.Marshal(v.Size, bs)
+}
+
+func (s blobMUS) Unmarshal(bs []byte) (v Blob, n int, err error) {
+	v.Size, n, err = varint.Int.Unmarshal(bs)
+	return
+}
+
+func (s blobMUS) Size(v Blob) (size int) {
+	return varint.Int.Size(v.Size)
+}
+
+func (s blobMUS) Skip(bs []byte) (n int, err error) {
+	n, err = varint.Int.Skip(bs)
+	return
+}
+
 var EchoMUS = echoMUS{}
 
 type echoMUS struct{}
@@ -131,6 +153,7 @@ func (s messageMUS) Skip(bs []byte) (n int, err error) {
 
 // MUS is the codec for the commands of this package.
 var MUS = mus.New(
+	mus.Generated[Blob](BlobMUS),
 	mus.Generated[Echo](EchoMUS),
 	mus.Generated[Message](MessageMUS),
 )
