@@ -9,8 +9,51 @@ import (
 // copied (DESIGN.md section 5: below it the copy costs less than the bookkeeping).
 const LargeBody = 32 << 10
 
-// Buffer is a pooled byte slice with one owner at a time.
-type Buffer struct{ Bytes []byte }
+// Buffer is a pooled byte slice with one owner at a time. One that came in parts is a chain of slices until
+// Join makes it one.
+type Buffer struct {
+	Bytes []byte
+
+	more []*Buffer // continue Bytes
+}
+
+// Extend makes next, which b takes over, the continuation of b.
+func (b *Buffer) Extend(next *Buffer) { b.more = append(b.more, next) }
+
+// Last returns the part of b to which more bytes may be appended: b itself, if there are no others.
+func (b *Buffer) Last() *Buffer {
+	if len(b.more) == 0 {
+		return b
+	}
+	return b.more[len(b.more)-1]
+}
+
+// Len returns the number of bytes of all parts.
+func (b *Buffer) Len() int {
+	size := len(b.Bytes)
+	for _, next := range b.more {
+		size += len(next.Bytes)
+	}
+	return size
+}
+
+// Join makes Bytes the bytes of all parts, and returns them. If there are several it copies them, so it is
+// not for read loops.
+func (b *Buffer) Join() []byte {
+	if len(b.more) == 0 {
+		return b.Bytes
+	}
+	joined := GetBuffer(b.Len())
+	joined.Bytes = append(joined.Bytes, b.Bytes...)
+	for _, next := range b.more {
+		joined.Bytes = append(joined.Bytes, next.Bytes...)
+		next.Release()
+	}
+	first := &Buffer{Bytes: b.Bytes}
+	first.Release()
+	b.Bytes, b.more = joined.Bytes, nil
+	return b.Bytes
+}
 
 // Buffers are pooled by capacity, in powers of two from 1<<minClass to 1<<maxClass. The slack is for
 // headers, so that a body of a round size fits with them.
@@ -41,6 +84,10 @@ func (b *Buffer) Release() {
 	if b == nil {
 		return
 	}
+	for _, next := range b.more {
+		next.Release()
+	}
+	b.more = nil
 	// The class whose requests this capacity can serve: the largest that is not above it. The bytes
 	// may have been grown by append, so the capacity is not one that GetBuffer made.
 	class := bits.Len(uint(max(cap(b.Bytes)-slack, 1))) - 1 - minClass

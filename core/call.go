@@ -49,8 +49,8 @@ type call struct {
 
 // delivered is a result on its way to the caller.
 type delivered struct {
-	body   []byte
-	buffer *Buffer // nil if body is in reply
+	body   []byte  // in reply, or
+	buffer *Buffer // here
 }
 
 // maxKeptBuffer bounds what a recycled call keeps for its next use.
@@ -206,11 +206,11 @@ func (c *call) enqueueLocked(frame *Frame) error {
 			frame.Buffer.Release()
 			return fmt.Errorf("protocol error: call %v got results beyond its window", c.sequence)
 		}
-		c.window -= len(frame.Body) + ResultOverhead
+		c.window -= frame.Size() + ResultOverhead
 	}
 	switch {
 	case frame.Buffer != nil:
-		c.queue = append(c.queue, delivered{frame.Body, frame.Buffer})
+		c.queue = append(c.queue, delivered{nil, frame.Buffer})
 	case !c.replyUsed:
 		c.reply = append(c.reply[:0], frame.Body...)
 		c.replyUsed = true
@@ -218,7 +218,7 @@ func (c *call) enqueueLocked(frame *Frame) error {
 	default:
 		buffer := GetBuffer(len(frame.Body))
 		buffer.Bytes = append(buffer.Bytes, frame.Body...)
-		c.queue = append(c.queue, delivered{buffer.Bytes, buffer})
+		c.queue = append(c.queue, delivered{nil, buffer})
 	}
 	return nil
 }
@@ -271,6 +271,9 @@ func (c *call) Receive() (Message, error) {
 func (c *call) received(message Message, state callState) (Message, error) {
 	if state == over {
 		return Message{}, c.finish()
+	}
+	if c.current.buffer != nil {
+		message.Body = c.current.buffer.Join()
 	}
 	if c.stream {
 		c.credit(len(message.Body))

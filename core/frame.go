@@ -117,7 +117,8 @@ type Frame struct {
 	Body     []byte
 
 	// Buffer, if not nil, holds Body and belongs to whoever has the frame: the sender gives it to
-	// the transport, the transport gives it to the receiver. Without it Body and Metadata are
+	// the transport, the transport gives it to the receiver. The Body of a received frame may then be
+	// the first part only: Buffer.Join has all of it. Without it Body and Metadata are
 	// borrowed: the sender may reuse them after Send, the receiver must copy what it keeps before
 	// Run's next call of its handler.
 	Buffer *Buffer
@@ -135,6 +136,14 @@ type Frame struct {
 	// More is set on a received frame if the next one has arrived whole: Run will call its handler
 	// again at once, before it reads. Handlers use it to take their locks once for several frames.
 	More bool
+}
+
+// Size returns the length of the body, of all its parts.
+func (f *Frame) Size() int {
+	if f.Buffer != nil {
+		return f.Buffer.Len()
+	}
+	return len(f.Body)
 }
 
 // Transport carries frames over one connection, in order. core.Client and the server's side of a

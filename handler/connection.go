@@ -189,7 +189,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
 	t.ctx = &commandContext{connection: c, sequence: frame.Sequence, bulk: frame.Flags&core.FlagBulk != 0}
 	if frame.Buffer != nil {
-		t.body, t.buffer = frame.Body, frame.Buffer
+		t.buffer = frame.Buffer
 	} else {
 		t.kept = append(t.kept[:0], frame.Body...)
 		t.body = t.kept

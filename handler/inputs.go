@@ -50,11 +50,10 @@ func (i *inputs) deliver(frame *core.Frame) error {
 			buffer = core.GetBuffer(len(frame.Body))
 			buffer.Bytes = append(buffer.Bytes, frame.Body...)
 		} else {
-			buffer.Bytes = frame.Body
 			frame.Buffer = nil
 		}
 		i.queue = append(i.queue, buffer)
-		i.credit -= len(buffer.Bytes) + core.ResultOverhead
+		i.credit -= buffer.Len() + core.ResultOverhead
 	}
 	if i.changed != nil {
 		close(i.changed)
@@ -76,6 +75,7 @@ func (i *inputs) ReceiveInput() (*core.Buffer, error) {
 			i.queue[0] = nil
 			i.queue = i.queue[1:]
 			i.mu.Unlock()
+			buffer.Join()
 			i.take(len(buffer.Bytes) + core.ResultOverhead)
 			return buffer, nil
 		case i.failure != nil:

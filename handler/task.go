@@ -19,9 +19,9 @@ type task struct {
 	executor   core.Executor
 	name       string
 
-	body   []byte       // the encoded command, in kept or buffer
+	body   []byte       // the encoded command, in kept, or
 	kept   []byte       // small bodies; reused
-	buffer *core.Buffer // large ones
+	buffer *core.Buffer // here, if it is large
 
 	scratch *core.Buffer // the encoded result of a unary command
 	replied bool
@@ -156,7 +156,12 @@ func (t *task) describe(err error) *core.Error {
 const maxDetails = 64
 
 // Command implements core.Execution.
-func (t *task) Command() []byte { return t.body }
+func (t *task) Command() []byte {
+	if t.buffer != nil {
+		return t.buffer.Join()
+	}
+	return t.body
+}
 
 // Intercepted implements core.Execution.
 func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Interceptors) > 0 }

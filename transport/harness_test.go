@@ -156,6 +156,9 @@ type seen struct {
 
 func look(frame core.Frame) seen {
 	defer frame.Buffer.Release()
+	if frame.Buffer != nil {
+		frame.Body = frame.Buffer.Join()
+	}
 	return seen{
 		frame.Kind, frame.Flags, frame.Command, frame.Sequence, frame.Timeout,
 		string(frame.Metadata), string(frame.Body), frame.Oversize, frame.End,

@@ -6,6 +6,7 @@ import "github.com/edict-go/edict/core"
 type partial struct {
 	frame    core.Frame   // of its first part
 	buffer   *core.Buffer // the payload so far; nil if nothing of it is kept
+	size     int64        // of that
 	oversize bool         // it is longer than allowed: nothing of it is kept
 }
 
@@ -57,32 +58,42 @@ func (r *reader) parsePart(length uint32) (*core.Frame, error) {
 		return nil, protocolErrorf("%v frame within a %v message in parts", r.frame.Kind, message.frame.Kind)
 	}
 	r.part = message
-	before := 0
-	if message.buffer != nil {
-		before = len(message.buffer.Bytes)
-	}
-	if message.oversize || int64(before)+int64(length) > int64(r.owner.config.MaxReceive) {
+	message.size += int64(length)
+	if message.size > int64(r.owner.config.MaxReceive) {
 		message.oversize = true
 		message.buffer.Release()
 		message.buffer = nil
 		r.skip = int64(length)
 		return r.parseSkipped()
 	}
-	r.large, message.buffer = message.buffer, nil
-	r.length = before + int(length)
-	if r.large == nil {
-		r.large = core.GetBuffer(firstSize(r.length))
-	}
+	r.large, r.length = r.space(message, int(length))
 	return r.parseLarge()
 }
 
-// finishPart takes note of the payload of a part, which has come, and returns the message if that was the
-// last one. buffer holds what has come of the message; nil if nothing is kept.
+// space returns a buffer for the next length bytes of a message, and how many it will have then. Small parts
+// share one, so that what a message occupies is in proportion to its size.
+func (r *reader) space(message *partial, length int) (*core.Buffer, int) {
+	if message.buffer != nil {
+		if last := message.buffer.Last(); cap(last.Bytes)-len(last.Bytes) >= length {
+			return last, len(last.Bytes) + length
+		}
+	}
+	return core.GetBuffer(max(firstSize(length), int(min(message.size, growStep)))), length
+}
+
+// finishPart takes note of the payload of a part, which has come to buffer, and returns the message if that
+// was the last one. buffer is nil if nothing is kept.
 func (r *reader) finishPart(buffer *core.Buffer) (*core.Frame, error) {
 	message := r.part
 	r.part = nil
-	if r.frame.Flags&core.FlagMore != 0 {
+	switch {
+	case buffer == nil:
+	case message.buffer == nil:
 		message.buffer = buffer
+	case message.buffer.Last() != buffer:
+		message.buffer.Extend(buffer)
+	}
+	if r.frame.Flags&core.FlagMore != 0 {
 		r.again = true
 		return nil, nil
 	}
@@ -95,10 +106,11 @@ func (r *reader) finishPart(buffer *core.Buffer) (*core.Frame, error) {
 		r.frame.Oversize = true
 		return &r.frame, nil
 	}
-	if err := parsePayload(&r.frame, buffer.Bytes); err != nil {
-		buffer.Release()
+	if err := parsePayload(&r.frame, message.buffer.Bytes); err != nil {
+		message.buffer.Release()
 		return nil, err
 	}
-	r.frame.Buffer = buffer
+	message.buffer.Bytes = r.frame.Body
+	r.frame.Buffer = message.buffer
 	return &r.frame, nil
 }

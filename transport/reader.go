@@ -35,7 +35,7 @@ type reader struct {
 	position core.Position
 
 	frame  core.Frame   // the frame that parse returns, or whose payload is coming
-	large  *core.Buffer // if not nil: the payload of frame, in part; with part, what came before it too
+	large  *core.Buffer // if not nil: the payload of frame, in part; with part, perhaps some before it
 	part   *partial     // if not nil: frame is a part of this message
 	length int          // of that payload
 	skip   int64        // what is still to come of a payload that is too long
@@ -215,6 +215,7 @@ func (r *reader) parseLarge() (*core.Frame, error) {
 		buffer.Release()
 		return nil, err
 	}
+	buffer.Bytes = r.frame.Body
 	r.frame.Buffer = buffer
 	return &r.frame, nil
 }
@@ -222,11 +223,7 @@ func (r *reader) parseLarge() (*core.Frame, error) {
 // largeSpace returns where more of a large payload goes. The buffer grows only when it is full.
 func (r *reader) largeSpace() []byte {
 	if len(r.large.Bytes) == cap(r.large.Bytes) {
-		size := min(r.length, 2*len(r.large.Bytes))
-		if r.part != nil { // more will come: doubling keeps what is copied in proportion
-			size = max(r.length, min(2*len(r.large.Bytes), r.owner.config.MaxReceive))
-		}
-		grown := core.GetBuffer(size)
+		grown := core.GetBuffer(min(r.length, 2*len(r.large.Bytes)))
 		grown.Bytes = append(grown.Bytes, r.large.Bytes...)
 		r.large.Release()
 		r.large = grown
