@@ -3,4 +3,10 @@
 //
 //   - calc is the first one to read: a server, a client, commands of both kinds, errors, deadlines,
 //     all codecs and addresses.
+//   - chat is a duplex command: a room in which everybody reads what anybody says, and a member that
+//     does not read holds up nobody.
+//   - upload is a command with many inputs and one result: a file, with a progress bar, and what the
+//     server refuses.
+//   - ticker is a stream of results with a fast and a slow reader, which ends when the reader leaves
+//     its loop or the server shuts down.
 package examples
