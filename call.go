@@ -134,9 +134,9 @@ func StartDuplex[T, I, R any](ctx context.Context, sender Sender[T], command Dup
 	return &DuplexInvocation[I, R]{invocation}, nil
 }
 
-// Upload executes a command with its inputs and returns its one result. The inputs are taken as fast as
-// the command takes them; an error among them cancels the command and is returned. If the command ends
-// before it has taken all, the rest of them is not asked for.
+// Upload executes a command with its inputs and returns its one result. The inputs are asked for as fast as
+// the command takes them; an error among them cancels the command and is returned, as the cause of an
+// *Error. If the command ends before it has taken all, the rest of them is not asked for.
 func Upload[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCommand[T, I, R], inputs iter.Seq2[I, error], options ...CallOption) (R, error) {
 	var none R
 	invocation, err := StartDuplex(ctx, sender, command, options...)
@@ -144,13 +144,14 @@ func Upload[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCo
 		return none, err
 	}
 	for input, err := range inputs {
-		if err == nil {
-			err = invocation.Send(input)
-		}
-		if err == io.EOF {
-			break // the command has ended
-		}
 		if err != nil {
+			err = &Error{Code: CodeOf(err), Message: "the inputs broke off: " + err.Error(), Cause: err}
+			invocation.close(err)
+			return none, err
+		}
+		if err = invocation.Send(input); err == io.EOF {
+			break // the command has ended
+		} else if err != nil {
 			invocation.close(err)
 			return none, err
 		}
