@@ -195,6 +195,32 @@ func TestViolationsEndTheConnection(t *testing.T) {
 	}
 }
 
+// Fault (rapid reset): a command that is cancelled but goes on counts as running, so a client that starts
+// and cancels has no more of them than its limit.
+func TestStartAndCancelFlood(t *testing.T) {
+	const limit = 100
+	b := serve(t, edict.ServerConfig{MaxInFlight: limit})
+	honest := b.client()
+	c := b.rawClient()
+	for slot := range uint32(limit) {
+		c.write(core.Frame{Kind: core.KindCommand, Command: number("stubborn"), Sequence: core.MakeSequence(slot, 1), Body: []byte("{}")})
+		c.write(core.Frame{Kind: core.KindCancel, Sequence: core.MakeSequence(slot, 1)})
+	}
+	for range limit {
+		<-b.lab.started
+	}
+	c.write(core.Frame{Kind: core.KindCommand, Command: number("stubborn"), Sequence: core.MakeSequence(limit, 1), Body: []byte("{}")})
+	c.wantRefused(core.MakeSequence(limit, 1), core.ResourceExhausted)
+	if n := b.server.InFlight(); n != limit {
+		t.Errorf("%d commands run", n)
+	}
+	wantSum(t, honest)
+	c.write(core.Frame{Kind: core.KindCommand, Command: number("stubborn"), Sequence: core.MakeSequence(0, 2), Body: []byte("{}")})
+	c.wantGoAway("slot is in use")
+	close(b.lab.release)
+	wantSum(t, honest)
+}
+
 // inputFrames start a command that takes inputs.
 func inputFrames(name string) []core.Frame {
 	return []core.Frame{{Kind: core.KindCommand, Flags: core.FlagStream | core.FlagInputs, Command: number(name), Sequence: 7, Body: []byte("{}")}}

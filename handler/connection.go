@@ -41,6 +41,9 @@ type Connection struct {
 
 	arrived    []*task       // not yet queued; owned by the read loop, like
 	arrivedEnd core.Position // the position after the last of them
+	allowance  allowance
+
+	counters counters
 
 	mu sync.Mutex // guards the following; held briefly
 	// queue holds tasks that no worker has taken; queue[:head] are taken.
@@ -48,7 +51,8 @@ type Connection struct {
 	head  int
 	// searching: a worker is awake that will look at the queue, so no other need be woken.
 	searching   bool
-	running     int // commands accepted and not ended
+	commands    uint64 // accepted so far
+	running     int    // of those, not ended
 	interrupted int // of those, at the connection's end
 	draining    bool
 	accepted    core.Position // end of the last command accepted
@@ -93,12 +97,15 @@ func (c *Connection) Serve() error {
 }
 
 // violation is a breach of the protocol by the client.
-type violation struct{ problem string }
+type violation struct {
+	code    core.Code
+	problem string
+}
 
 func (v *violation) Error() string { return "protocol error: " + v.problem }
 
 func violationf(format string, arguments ...any) error {
-	return &violation{fmt.Sprintf(format, arguments...)}
+	return &violation{core.Internal, fmt.Sprintf(format, arguments...)}
 }
 
 // goodbyeTimeout bounds how long a client that broke the protocol may take to read why.
@@ -108,7 +115,7 @@ const goodbyeTimeout = time.Second
 func (c *Connection) sayGoodbye(problem *violation) {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	c.goAway(&core.Error{Code: core.Internal, Message: problem.Error()})
+	c.goAway(&core.Error{Code: problem.code, Message: problem.Error()})
 	_ = c.transport.Flush(ctx) // as far as it goes: the connection is closed anyway
 }
 
@@ -128,15 +135,18 @@ func (c *Connection) handle(frame *core.Frame) error {
 	}
 	switch frame.Kind {
 	case core.KindCancel:
-		if ctx := c.find(frame.Sequence); ctx != nil {
-			ctx.cancel(context.Canceled)
-			c.transport.Drop(frame.Sequence)
+		ctx := c.find(frame.Sequence)
+		if ctx == nil {
+			return c.forNothing(frame.Kind, &c.counters.ignored)
 		}
+		c.counters.canceled.Add(1)
+		ctx.cancel(context.Canceled)
+		c.transport.Drop(frame.Sequence)
 		return nil
 	case core.KindCredit:
 		ctx := c.find(frame.Sequence)
-		if ctx == nil {
-			return nil // the stream has ended meanwhile
+		if ctx == nil { // the stream has ended meanwhile
+			return c.forNothing(frame.Kind, &c.counters.ignored)
 		}
 		// extra may be set later by Exec's goroutine, but for a stream it is there from the start.
 		if !ctx.stream || !ctx.extra.credit.Add(frame.Body) {
@@ -145,8 +155,8 @@ func (c *Connection) handle(frame *core.Frame) error {
 		return nil
 	case core.KindInput, core.KindInputEnd:
 		ctx := c.find(frame.Sequence)
-		if ctx == nil {
-			return nil // the command has ended meanwhile, or was refused
+		if ctx == nil { // the command has ended meanwhile, or was refused
+			return c.forNothing(frame.Kind, &c.counters.ignored)
 		}
 		if !ctx.stream || ctx.extra.inputs == nil {
 			return violationf("%v for call %v, which takes no inputs", frame.Kind, frame.Sequence)
@@ -156,11 +166,12 @@ func (c *Connection) handle(frame *core.Frame) error {
 		if len(frame.Body) > core.MaxPingBody {
 			return violationf("PING frame too long")
 		}
+		if err := c.forNothing(frame.Kind, &c.counters.pings); err != nil {
+			return err
+		}
 		return c.transport.Post(core.Frame{Kind: core.KindPong, Body: frame.Body})
-	case core.KindPong:
-		return nil
-	case core.KindGoAway:
-		return nil // the client closes when it is done
+	case core.KindPong, core.KindGoAway: // a client that goes away closes when it is done
+		return c.forNothing(frame.Kind, &c.counters.ignored)
 	}
 	return violationf("unexpected %v frame from the client", frame.Kind)
 }
@@ -183,7 +194,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	if refusal != nil {
 		frame.Buffer.Release()
 		c.refuse(frame.Sequence, refusal)
-		return nil
+		return c.countRefused(refusal)
 	}
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
@@ -199,6 +210,7 @@ func (c *Connection) start(frame *core.Frame) error {
 		t.ctx.extra = &contextExtra{credit: new(core.Credit)}
 		t.ctx.extra.credit.Set(c.config.Window)
 		if executor.Inputs() {
+			c.allowance.earn(c.config.InputWindow)
 			t.ctx.extra.inputs = newInputs(t.ctx, c.config.InputWindow)
 		}
 	}
@@ -208,8 +220,19 @@ func (c *Connection) start(frame *core.Frame) error {
 	if frame.Flags&core.FlagTimeout != 0 {
 		t.ctx.setDeadline(frame.Timeout)
 	}
+	c.allowance.earn(0)
 	cell.Store(t.ctx)
 	c.arrived, c.arrivedEnd = append(c.arrived, t), frame.End
+	return nil
+}
+
+// countRefused counts a refused command. That the server is full is not the client's fault.
+func (c *Connection) countRefused(refusal *core.Error) error {
+	switch refusal.Code {
+	case core.InvalidArgument, core.Unimplemented:
+		return c.forNothing(core.KindCommand, &c.counters.refused)
+	}
+	c.counters.refused.Add(1)
 	return nil
 }
 
@@ -302,6 +325,7 @@ func (c *Connection) enqueueArrived() {
 	refuse, wake := c.draining, false
 	if !refuse {
 		c.accepted = c.arrivedEnd
+		c.commands += uint64(len(c.arrived))
 		c.running += len(c.arrived)
 		c.queue = append(c.queue, c.arrived...)
 		wake = !c.searching
