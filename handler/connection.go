@@ -53,7 +53,7 @@ type Connection struct {
 	searching   bool
 	commands    uint64 // accepted so far
 	running     int    // of those, not ended
-	interrupted int // of those, at the connection's end
+	interrupted int    // of those, at the connection's end
 	draining    bool
 	accepted    core.Position // end of the last command accepted
 	idle        chan struct{} // closed when draining and running is 0
