@@ -171,6 +171,10 @@ func (c *call) deliver(frame *Frame) error {
 	}
 	if frame.Kind == KindResult && c.failure == nil {
 		if err := c.enqueueLocked(frame); err != nil {
+			if isLast(frame) { // the call's slot is free, so who ends the client won't find it
+				c.ended, c.failure = true, connectionError(err, nil)
+				c.wake()
+			}
 			return err
 		}
 	}

@@ -352,11 +352,13 @@ func (c *Client) deliverArrived() error {
 	var problem error
 	for i := range c.arrived {
 		frame := &c.arrived[i]
-		if calls[i] == nil || problem != nil {
+		if calls[i] == nil {
 			frame.Buffer.Release() // late, for a call that has ended
 			continue
 		}
-		problem = calls[i].deliver(frame)
+		if err := calls[i].deliver(frame); err != nil && problem == nil {
+			problem = err
+		}
 	}
 	clear(c.arrived)
 	c.arrived = c.arrived[:0]

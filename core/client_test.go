@@ -852,6 +852,25 @@ func TestAUnaryCallThatGetsTwoResultsEndsTheConnection(t *testing.T) {
 	})
 }
 
+// A violation may come in the frame that frees the call's slot, and with frames that free those of others:
+// all callers hear of it.
+func TestAViolationInALastFrameReachesAllCallers(t *testing.T) {
+	talk(t, core.ClientConfig{Window: 1}, func(c *conversation) {
+		exchange := c.start(c.Context(), stream("count"))
+		sequence := c.wantSent("the command", core.KindCommand).Sequence
+		other := c.start(c.Context(), unary("other"))
+		first, second := result(sequence, "1"), lastResult(sequence, "2")
+		first.More, second.More = true, true
+		c.says(first, second, lastResult(c.wantSent("the command", core.KindCommand).Sequence, "well"))
+		c.wantEnded("beyond its window")
+		c.wantResult(exchange, "1")
+		c.wantError(exchange, core.Unavailable, core.OutcomeUnknown, "beyond its window")
+		c.wantResult(other, "well")
+		exchange.Close()
+		other.Close()
+	})
+}
+
 func TestAnOversizeResultFailsItsCallOnly(t *testing.T) {
 	talk(t, core.ClientConfig{}, func(c *conversation) {
 		one := c.start(c.Context(), unary("one"))
