@@ -114,6 +114,9 @@ func connect(t *testing.T, invoker *Invoker, executors ...core.Executor) (*wire,
 	t.Cleanup(func() {
 		connection.Close()
 		<-ended
+		if connection.arrivals != (turns{}) {
+			t.Error("turns are left after the end")
+		}
 	})
 	return w, connection
 }

@@ -101,7 +101,7 @@ func TestASlowDecoder(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(fmt.Sprint("fails=", fails), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				release := make(chan struct{})
+				release, hold := make(chan struct{}), make(chan struct{})
 				executor := inOrder{
 					decode: func(name string) error {
 						if name == "slow" {
@@ -112,12 +112,18 @@ func TestASlowDecoder(t *testing.T) {
 						}
 						return nil
 					},
-					execute: func(context.Context, string) error { return nil },
+					execute: func(_ context.Context, name string) error {
+						if name == "held" {
+							<-hold
+						}
+						return nil
+					},
 				}
 				unordered := function(func(context.Context, core.Execution) error { return nil })
 				invoker := newInvoker(t, Config{})
 				w, _ := connect(t, invoker, executor, unordered)
 				other, _ := connect(t, invoker, executor)
+				w.ordered(9, "a held")
 				w.ordered(0, "a slow")
 				w.ordered(1, "b next")
 				w.ordered(2, "b last")
@@ -137,7 +143,7 @@ func TestASlowDecoder(t *testing.T) {
 				w.wantRefused(t, 1, core.Canceled)
 				w.in <- core.Frame{Kind: core.KindCancel, Sequence: core.MakeSequence(0, 1)}
 				synctest.Wait()
-				if n := invoker.InFlight(); n != 2 || len(w.out) > 0 {
+				if n := invoker.InFlight(); n != 3 || len(w.out) > 0 {
 					t.Errorf("%d commands in flight, %d frames", n, len(w.out))
 				}
 				close(release)
@@ -153,6 +159,8 @@ func TestASlowDecoder(t *testing.T) {
 				if ends[1].Kind != core.KindEnd {
 					t.Errorf("the last one: %v", ends[1].Kind)
 				}
+				close(hold)
+				w.wantEnd(t, 9)
 			})
 		})
 	}
