@@ -166,6 +166,39 @@ func TestASlowDecoder(t *testing.T) {
 	}
 }
 
+// When a connection is lost, a command that waits is not executed any more, although the one before it
+// ends before the read loop has told all others.
+func TestNoTurnAfterTheConnection(t *testing.T) {
+	executed := 0
+	w, connection := connect(t, newInvoker(t, Config{}), inOrder{
+		execute: func(ctx context.Context, _ string) error {
+			executed++
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	})
+	// The next in the lane is the last that is told.
+	w.ordered(0, "a first")
+	w.ordered(core.DefaultMaxInFlight-1, "a next")
+	for slot := range uint32(5000) {
+		w.ordered(1+slot, "a waiting")
+	}
+	w.in <- core.Frame{Kind: core.KindPing}
+	if frame := <-w.out; frame.Kind != core.KindPong { // all have arrived
+		t.Errorf("got %v", frame.Kind)
+	}
+	go func() {
+		for range 5002 {
+			<-w.out
+		}
+	}()
+	connection.Close()
+	connection.Drain(t.Context())
+	if executed > 1 {
+		t.Errorf("%d commands were executed", executed)
+	}
+}
+
 // What comes together with GOAWAY is refused and leaves nothing in the lanes.
 func TestOrderedCommandsAfterGoAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
