@@ -217,7 +217,7 @@ var labCommands = edict.Commands(
 	edict.Duplex[sumUp](), edict.Duplex[parrot](), edict.Duplex[deaf](),
 	edict.Unary[enter](), edict.Unary[raise](), edict.Unary[*statement](), edict.Unary[hold](), edict.Unary[breakTurn](),
 	edict.ServerStream[holdStream](), edict.Duplex[holdDuplex](),
-	edict.Unary[inLane](), edict.Unary[keep[int]]().Named("keepNumber"), edict.Unary[keep[string]]().Named("keepText"),
+	edict.Unary[inLane](), edict.Unary[complain](), edict.Unary[keep[int]]().Named("keepNumber"), edict.Unary[keep[string]]().Named("keepText"),
 )
 
 // bench is a server with a lab, and clients of it.

@@ -63,6 +63,17 @@ func (c *statement) Exec(_ context.Context, l *lab) ([]int, error) {
 	return l.accounts[c.Account].entries, nil
 }
 
+// complain fails with an error whose text is that of the account when it is asked for.
+type complain struct{ Account int }
+
+func (c complain) OrderingKey() string { return strconv.Itoa(c.Account) }
+
+func (c complain) Exec(_ context.Context, l *lab) (int, error) { return 0, &l.accounts[c.Account] }
+
+func (a *account) Error() string {
+	return fmt.Sprint("the last entry is ", a.entries[len(a.entries)-1])
+}
+
 // hold says that it runs, and runs until its gate is opened or its context ends.
 type hold struct{ Key, Name string }
 
@@ -272,7 +283,7 @@ func TestKeysBelongToTheServer(t *testing.T) {
 	}
 }
 
-// A result is encoded in its command's turn: it may be part of the receiver.
+// A result or an error is encoded in its command's turn: it may be part of the receiver.
 func TestAResultBelongsToTheTurn(t *testing.T) {
 	b := serve(t)
 	client := b.client()
@@ -284,6 +295,9 @@ func TestAResultBelongsToTheTurn(t *testing.T) {
 		group.Go(func() {
 			for range 20 {
 				if _, err := edict.Call(t.Context(), client, raise{}); err != nil {
+					t.Error(err)
+				}
+				if _, err := edict.Call(t.Context(), client, complain{}); err == nil || !strings.Contains(err.Error(), "the last entry") {
 					t.Error(err)
 				}
 				entries, err := edict.Call(t.Context(), client, &statement{})

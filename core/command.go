@@ -60,8 +60,8 @@ type Source[I any] interface {
 // Commands of one connection execute in the order in which the client sent them; of those of different
 // connections the one that the server has decoded first. The empty key is no order.
 //
-// A command has its turn until its Exec has returned, interceptors included, and its result, if it is
-// one, is encoded; however it ended, the next one follows. A command that waits for its turn has no
+// A command has its turn until its Exec has returned, interceptors included, and its result or error is
+// encoded; however it ended, the next one follows. A command that waits for its turn has no
 // goroutine, but it is in flight: it counts for the limits, and shutdown waits for it. If its context ends
 // meanwhile (deadline, cancel, lost connection), it ends at once, and its error says Refused: it did not
 // run. A command that waits in its Exec for another one with its key waits for ever.

@@ -117,15 +117,17 @@ func (t *task) panicked(cause any) error {
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
 	response, before := ctx.finish()
-	if t.turn != nil {
-		c.leaveLane(t.turn) // before sending, which may wait for a slow client
-	}
 	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
 	if before != nil && err != nil && core.CodeOf(err) == core.Unknown {
 		err = fmt.Errorf("%w: %w", before, err)
 	}
 	ctx.dropInputs()
 	frame := t.lastFrame(err, response)
+	if t.turn != nil {
+		// Not before: the result and the error may be parts of the receiver. Not later: sending may wait
+		// for a slow client.
+		c.leaveLane(t.turn)
+	}
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
 	_, sendErr := c.transport.Send(context.Background(), frame)
