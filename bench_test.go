@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,6 +81,49 @@ func serveEcho(t testing.TB, codecs edict.Option, dialing ...edict.DialOption) *
 		server.Close()
 	})
 	return client
+}
+
+// inLane is a command with a key; Lane 0 is none.
+type inLane struct{ Lane, Number int }
+
+func (c inLane) OrderingKey() string {
+	if c.Lane == 0 {
+		return ""
+	}
+	return strconv.Itoa(c.Lane)
+}
+
+func (c inLane) Exec(context.Context, *lab) (int, error) { return c.Number, nil }
+
+// BenchmarkOrdered has commands that all have one key, or one of many, or the empty key, to be compared
+// with a command that is not ordered.
+func BenchmarkOrdered(b *testing.B) {
+	for _, n := range []int{1, 256} {
+		b.Run(fmt.Sprintf("unordered/inflight=%d", n), func(b *testing.B) {
+			client, ctx := serveAt(b, "tcp://127.0.0.1:0", nil, nil).client(), b.Context()
+			inFlight(b, n, func() {
+				if sum, err := edict.Call(ctx, client, add{2, 3}); sum != 5 || err != nil {
+					b.Error(sum, err)
+				}
+			})
+		})
+		for _, lanes := range []int{0, 1, 1000} {
+			b.Run(fmt.Sprintf("lanes=%d/inflight=%d", lanes, n), func(b *testing.B) {
+				client, ctx := serveAt(b, "tcp://127.0.0.1:0", nil, nil).client(), b.Context()
+				var last atomic.Int64
+				inFlight(b, n, func() {
+					number := int(last.Add(1))
+					lane := 0
+					if lanes > 0 {
+						lane = 1 + number%lanes
+					}
+					if back, err := edict.Call(ctx, client, inLane{lane, number}); back != number || err != nil {
+						b.Error(back, err)
+					}
+				})
+			})
+		}
+	}
 }
 
 func BenchmarkRaw(b *testing.B) {

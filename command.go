@@ -16,6 +16,10 @@ type StreamCommand[T, R any] = core.StreamCommand[T, R]
 // DuplexCommand is a command with any number of inputs and of results. See [core.DuplexCommand].
 type DuplexCommand[T, I, R any] = core.DuplexCommand[T, I, R]
 
+// Ordered is an optional interface of commands: those with the same key execute one after another. See
+// [core.Ordered].
+type Ordered = core.Ordered
+
 // Sink takes the results of a StreamCommand or DuplexCommand. See [core.Sink].
 type Sink[R any] = core.Sink[R]
 

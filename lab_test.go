@@ -32,6 +32,8 @@ type lab struct {
 	release  chan struct{}        // Wait ends when it is closed
 	canceled chan error           // Wait sends its context's error if that ends first
 	contexts chan context.Context // Peek sends its context
+	accounts [8]account           // of the ordered commands
+	gates    sync.Map             // by name; hold ends when its gate is closed
 }
 
 func newLab() *lab {
@@ -213,6 +215,9 @@ var labCommands = edict.Commands(
 	edict.Unary[add](), edict.Unary[fail](), edict.Unary[misbehave](), edict.Unary[wait](), edict.Unary[stubborn](),
 	edict.Unary[repeat](), edict.ServerStream[count](), edict.ServerStream[flood](), edict.Unary[peek](),
 	edict.Duplex[sumUp](), edict.Duplex[parrot](), edict.Duplex[deaf](),
+	edict.Unary[enter](), edict.Unary[raise](), edict.Unary[*statement](), edict.Unary[hold](), edict.Unary[breakTurn](),
+	edict.ServerStream[holdStream](), edict.Duplex[holdDuplex](),
+	edict.Unary[inLane](), edict.Unary[complain](), edict.Unary[keep[int]]().Named("keepNumber"), edict.Unary[keep[string]]().Named("keepText"),
 )
 
 // bench is a server with a lab, and clients of it.

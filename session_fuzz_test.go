@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -45,10 +46,18 @@ func (fuzzedTotal) Exec(_ context.Context, _ *fuzzed, inputs edict.Source[int], 
 	return results.Send(sum)
 }
 
+type fuzzedTurn struct{ Key, To int }
+
+func (c fuzzedTurn) OrderingKey() string { return strconv.Itoa(c.Key % 3) }
+
+func (c fuzzedTurn) Exec(ctx context.Context, f *fuzzed, out edict.Sink[int]) error {
+	return fuzzedCount{c.To}.Exec(ctx, f, out)
+}
+
 // FuzzSession lets a client say anything after an honest handshake. The server must neither panic nor
 // hang, must end that connection when the client has ended it, and must go on serving others.
 func FuzzSession(f *testing.F) {
-	commands := edict.Commands(edict.Unary[fuzzedSum](), edict.ServerStream[fuzzedCount](), edict.Duplex[fuzzedTotal]())
+	commands := edict.Commands(edict.Unary[fuzzedSum](), edict.ServerStream[fuzzedCount](), edict.Duplex[fuzzedTotal](), edict.ServerStream[fuzzedTurn]())
 	server := edict.NewServer(&fuzzed{}, commands, edict.WithLogger(slog.New(slog.DiscardHandler)))
 	listener := transport.NewMemory()
 	served := make(chan error, 1)
@@ -78,6 +87,7 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte("\x01\x10\x08\x01\x00\x0b{\"To\":9999}\x17\x00\x00\x00\x04\x00\x10\x00\x00\x16\x00\x00\x00\x00\x10\x00\x00\x00\x07{\"A\":1}"))
 	f.Add([]byte("\x01\x10\x00\x00\x01\x02{}\x10\x00\x00\x01\x02{}\x22\x00\x00\x00\x00\x20\x00\x00\x00\x02ab"))
 	f.Add([]byte("\x01\x10\x18\x02\x00\x02{}\x11\x00\x00\x00\x011\x11\x00\x00\x00\x012\x12\x00\x00\x00\x00"))
+	f.Add([]byte("\x01\x10\x08\x03\x00\x0b{\"To\":9999}\x10\x08\x03\x01\x02{}\x10\x08\x03\x02\x01{\x10\x08\x03\x03\x02{}\x16\x00\x00\x01\x00\x16\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, program []byte) {
 		conn, err := listener.Dial(t.Context())
 		if err != nil {
@@ -86,7 +96,7 @@ func FuzzSession(f *testing.F) {
 		carrier := transport.NewConn(conn, transport.Config{})
 		if _, err := delegate.Connect(t.Context(), carrier, delegate.Config{
 			Codecs: []string{"json"}, Window: 1000,
-			Commands: []delegate.Command{{Name: "fuzzedSum"}, {Name: "fuzzedCount"}, {Name: "fuzzedTotal"}, {Name: "unknown"}},
+			Commands: []delegate.Command{{Name: "fuzzedSum"}, {Name: "fuzzedCount"}, {Name: "fuzzedTotal"}, {Name: "fuzzedTurn"}, {Name: "unknown"}},
 			// Whatever the shapes are: they are not what is tested.
 			AllowDifferences: true, NamesFields: func(string) bool { return true },
 		}); err != nil {

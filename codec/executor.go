@@ -24,6 +24,10 @@ func (u *unary[C, T, R]) Execute(ctx context.Context, execution core.Execution) 
 	if err != nil {
 		return undecodable(err)
 	}
+	return u.execute(ctx, command, execution)
+}
+
+func (u *unary[C, T, R]) execute(ctx context.Context, command C, execution core.Execution) error {
 	if execution.Intercepted() {
 		return execution.Intercept(ctx, command, func(ctx context.Context) error { return u.run(ctx, command, execution) })
 	}
@@ -65,6 +69,10 @@ func (s *serverStream[C, T, R]) Execute(ctx context.Context, execution core.Exec
 	if err != nil {
 		return undecodable(err)
 	}
+	return s.execute(ctx, command, execution)
+}
+
+func (s *serverStream[C, T, R]) execute(ctx context.Context, command C, execution core.Execution) error {
 	if execution.Intercepted() {
 		return execution.Intercept(ctx, command, func(ctx context.Context) error { return s.run(ctx, command, execution) })
 	}
@@ -93,6 +101,10 @@ func (d *duplex[C, T, I, R]) Execute(ctx context.Context, execution core.Executi
 	if err != nil {
 		return undecodable(err)
 	}
+	return d.execute(ctx, command, execution)
+}
+
+func (d *duplex[C, T, I, R]) execute(ctx context.Context, command C, execution core.Execution) error {
 	if execution.Intercepted() {
 		return execution.Intercept(ctx, command, func(ctx context.Context) error { return d.run(ctx, command, execution) })
 	}

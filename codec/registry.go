@@ -96,7 +96,8 @@ type Encoder struct {
 func Unary[C core.Command[T, R], T, R any]() Definition[T] {
 	d := define[C, T, R]()
 	d.executor = func(codec Codec, receiver T) core.Executor {
-		return &unary[C, T, R]{receiver, CoderFor[C](codec), CoderFor[R](codec)}
+		u := &unary[C, T, R]{receiver, CoderFor[C](codec), CoderFor[R](codec)}
+		return inOrder(u, u.command, u.execute)
 	}
 	return d
 }
@@ -106,7 +107,8 @@ func ServerStream[C core.StreamCommand[T, R], T, R any]() Definition[T] {
 	d := define[C, T, R]()
 	d.stream = true
 	d.executor = func(codec Codec, receiver T) core.Executor {
-		return &serverStream[C, T, R]{receiver, CoderFor[C](codec), CoderFor[R](codec)}
+		s := &serverStream[C, T, R]{receiver, CoderFor[C](codec), CoderFor[R](codec)}
+		return inOrder(s, s.command, s.execute)
 	}
 	return d
 }
@@ -123,7 +125,8 @@ func Duplex[C core.DuplexCommand[T, I, R], T, I, R any]() Definition[T] {
 		return e
 	}
 	d.executor = func(codec Codec, receiver T) core.Executor {
-		return &duplex[C, T, I, R]{receiver, CoderFor[C](codec), CoderFor[I](codec), CoderFor[R](codec)}
+		d := &duplex[C, T, I, R]{receiver, CoderFor[C](codec), CoderFor[I](codec), CoderFor[R](codec)}
+		return inOrder(d, d.command, d.execute)
 	}
 	return d
 }
@@ -167,7 +170,8 @@ func (d Definition[T]) Shape() Shape { return shapeOf(d.command, d.input, d.resu
 // Encoder returns what encodes the command and its inputs in codec, and decodes its results.
 func (d Definition[T]) Encoder(codec Codec) Encoder { return d.encoder(codec) }
 
-// Executor returns what runs the command against receiver.
+// Executor returns what runs the command against receiver. For a command that is core.Ordered it is a
+// core.OrderedExecutor.
 func (d Definition[T]) Executor(codec Codec, receiver T) core.Executor {
 	return d.executor(codec, receiver)
 }

@@ -49,3 +49,26 @@ type Source[I any] interface {
 	// error. Leaving the loop leaves the rest for later.
 	All() iter.Seq2[I, error]
 }
+
+// Ordered is an optional interface of commands, whatever their shape: those with the same ordering key
+// execute one after another, those with different keys at the same time. Nothing else about them changes.
+//
+//	func (d Deposit) OrderingKey() string { return d.Account }
+//
+// A key belongs to the server, because it is the server's receiver that the order protects: commands of
+// different types with the same key wait for each other, and so do those of different connections.
+// Commands of one connection execute in the order in which the client sent them; of those of different
+// connections the one that the server has decoded first. The empty key is no order.
+//
+// A command has its turn until its Exec has returned, interceptors included, and its result or error is
+// encoded; however it ended, the next one follows. A command that waits for its turn has no
+// goroutine, but it is in flight: it counts for the limits, and shutdown waits for it. If its context ends
+// meanwhile (deadline, cancel, lost connection), it ends at once, and its error says Refused: it did not
+// run. A command that waits in its Exec for another one with its key waits for ever.
+//
+// The server calls OrderingKey once, on the decoded command, before interceptors see it. It should
+// return soon: later ordered commands of the same connection wait for it. It may be called while other
+// commands run. Clients don't call it.
+type Ordered interface {
+	OrderingKey() string
+}

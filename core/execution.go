@@ -16,6 +16,16 @@ type Executor interface {
 	Inputs() bool
 }
 
+// OrderedExecutor is the Executor of commands that are Ordered. The server calls Prepare instead of
+// Execute.
+type OrderedExecutor interface {
+	Executor
+	// Prepare decodes the command and returns its ordering key, and execute, which does the rest of what
+	// Execute does. The server calls execute when the command's turn has come, at most once, maybe in
+	// another goroutine. The encoded command is valid until Prepare returns.
+	Prepare(execution Execution) (key string, execute func(context.Context) error, err error)
+}
+
 // Execution is one command that a server runs, as its Executor sees it.
 type Execution interface {
 	// Command returns the encoded command, valid until Execute returns.

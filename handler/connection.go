@@ -45,6 +45,9 @@ type Connection struct {
 
 	counters counters
 
+	arrivals turns       // of ordered commands that are in no lane yet; guarded by lanes.mu
+	lost     atomic.Bool // the connection has ended; no ordered command begins any more
+
 	mu sync.Mutex // guards the following; held briefly
 	// queue holds tasks that no worker has taken; queue[:head] are taken.
 	queue []*task
@@ -90,6 +93,7 @@ func (c *Connection) Serve() error {
 	c.mu.Lock()
 	c.interrupted = c.running
 	c.mu.Unlock()
+	c.lost.Store(true)
 	c.cancelAll()
 	<-c.whenIdle()
 	c.transport.Wait()
@@ -213,6 +217,11 @@ func (c *Connection) start(frame *core.Frame) error {
 			c.allowance.earn(c.config.InputWindow)
 			t.ctx.extra.inputs = newInputs(t.ctx, c.config.InputWindow)
 		}
+	}
+	if ordered, ok := executor.(core.OrderedExecutor); ok {
+		t.turn = &turn{task: t, executor: ordered}
+		t.ctx.extraLocked().turn = t.turn
+		c.invoker.lanes.arrive(&c.arrivals, t.turn)
 	}
 	if len(frame.Metadata) > 0 {
 		t.ctx.extraLocked().metadata = append([]byte(nil), frame.Metadata...)
@@ -344,12 +353,53 @@ func (c *Connection) enqueueArrived() {
 	c.arrived = c.arrived[:0]
 }
 
+// enqueue queues a task that is counted in already, an ordered command that is due. It never waits.
+func (c *Connection) enqueue(t *task) {
+	c.mu.Lock()
+	c.queue = append(c.queue, t)
+	wake := !c.searching
+	c.searching = true
+	c.mu.Unlock()
+	if wake {
+		c.invoker.workers.serve(c)
+	}
+}
+
+// enterLane lets an ordered command whose key is known wait for its turn, or reports that it is due.
+func (c *Connection) enterLane(t *turn, key string) (isDue bool) {
+	for _, due := range c.invoker.lanes.enter(t, key) {
+		if due == t {
+			isDue = true
+		} else {
+			due.task.connection.enqueue(due.task)
+		}
+	}
+	return isDue
+}
+
+// leaveLane lets the next ones have their turn, maybe on other connections.
+func (c *Connection) leaveLane(t *turn) {
+	for _, due := range c.invoker.lanes.leave(t) {
+		due.task.connection.enqueue(due.task)
+	}
+}
+
+// interrupt sees to it that a command that waits for its turn ends, because its context has.
+func (c *Connection) interrupt(t *turn) {
+	if c.invoker.lanes.interrupt(t) {
+		c.enqueue(t.task)
+	}
+}
+
 // turnAway refuses a command whose task is made but not queued.
 func (c *Connection) turnAway(t *task) {
 	sequence := t.ctx.sequence
 	t.cell.Store(nil)
 	t.ctx.cancel(context.Canceled)
 	t.ctx.dropInputs()
+	if t.turn != nil {
+		c.leaveLane(t.turn)
+	}
 	t.recycle()
 	c.invoker.inFlight.Add(-1)
 	c.refuse(sequence, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
@@ -359,8 +409,11 @@ func (c *Connection) turnAway(t *task) {
 func (c *Connection) work() {
 	t := c.next(true, 0)
 	for t != nil {
-		t.run()
-		t = c.next(false, 1)
+		ended := 1
+		if t.run() {
+			ended = 0
+		}
+		t = c.next(false, ended)
 	}
 }
 

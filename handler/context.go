@@ -36,6 +36,7 @@ type contextExtra struct {
 	after    map[*func()]struct{} // context.AfterFunc callbacks
 	credit   *core.Credit         // of the results; streams only; constant
 	inputs   *inputs              // nil if there are none; constant
+	turn     *turn                // ordered commands only; constant
 }
 
 func (c *commandContext) extraLocked() *contextExtra {
@@ -149,7 +150,9 @@ func (c *commandContext) cancel(err error) {
 		close(c.done)
 	}
 	var after map[*func()]struct{}
+	var turn *turn
 	if c.extra != nil {
+		turn = c.extra.turn
 		after, c.extra.after = c.extra.after, nil
 		if c.extra.timer != nil {
 			c.extra.timer.Stop()
@@ -158,6 +161,9 @@ func (c *commandContext) cancel(err error) {
 	c.mu.Unlock()
 	for f := range after {
 		go (*f)() // as context.AfterFunc does
+	}
+	if turn != nil {
+		c.connection.interrupt(turn)
 	}
 }
 

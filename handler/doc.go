@@ -17,4 +17,10 @@
 // per command: a worker that takes a task, and sees more of them, first wakes another worker and
 // then runs its own. So a command that blocks holds up no one, while a burst of quick commands is
 // done by few goroutines.
+//
+// # Order
+//
+// Commands with an ordering key (core.Ordered) execute one after another per key. They are decoded in
+// parallel like all others; then each waits, without a goroutine, until it is its turn, and is queued for
+// a worker again. The keys are those of the Invoker: connections share them.
 package handler

@@ -82,24 +82,44 @@ func (f function) Execute(ctx context.Context, execution core.Execution) error {
 // serving runs a connection whose only command is f, until the test's end.
 func serving(t *testing.T, config Config, f function) (*wire, *Connection, *Invoker) {
 	t.Helper()
+	invoker := newInvoker(t, config)
+	w, connection := connect(t, invoker, f)
+	return w, connection, invoker
+}
+
+// newInvoker returns an Invoker, of which nothing must be left when the test's connections have ended.
+func newInvoker(t *testing.T, config Config) *Invoker {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	w := newWire()
 	invoker := NewInvoker(config)
-	connection := invoker.NewConnection(w, ConnectionConfig{Executors: []core.Executor{f}, Names: []string{"f"}})
-	ended := make(chan error, 1)
-	go func() { ended <- connection.Serve() }()
 	t.Cleanup(func() {
-		connection.Close()
-		<-ended
 		invoker.Stop()
 		invoker.Wait()
 		if n := invoker.InFlight(); n != 0 {
 			t.Errorf("%d commands in flight after the end", n)
 		}
+		if n := len(invoker.lanes.byKey); n != 0 {
+			t.Errorf("%d lanes after the end", n)
+		}
 	})
-	return w, connection, invoker
+	return invoker
+}
+
+// connect runs a connection with some commands, until the test's end.
+func connect(t *testing.T, invoker *Invoker, executors ...core.Executor) (*wire, *Connection) {
+	w := newWire()
+	connection := invoker.NewConnection(w, ConnectionConfig{Executors: executors, Names: make([]string, len(executors))})
+	ended := make(chan error, 1)
+	go func() { ended <- connection.Serve() }()
+	t.Cleanup(func() {
+		connection.Close()
+		<-ended
+		if connection.arrivals != (turns{}) {
+			t.Error("turns are left after the end")
+		}
+	})
+	return w, connection
 }
 
 // Commands that come together run at once, also if one before them is refused or blocks.

@@ -10,7 +10,7 @@ import (
 )
 
 // Interceptor surrounds the execution of every command, unary and stream alike. It runs in the
-// command's goroutine, after decoding. It may refuse the command by returning an error without
+// command's goroutine, after decoding, and in the command's turn if it is ordered. It may refuse the command by returning an error without
 // calling next, pass another context on, look at results (Call.OnResult), and change the error that
 // the caller gets. It must call next at most once.
 type Interceptor func(ctx context.Context, call *Call, next func(context.Context) error) error
@@ -66,6 +66,7 @@ type Invoker struct {
 	config   Config
 	inFlight atomic.Int64
 	workers  workers
+	lanes    lanes
 
 	drainOnce sync.Once
 	draining  chan struct{}
@@ -83,6 +84,7 @@ func NewInvoker(config Config) *Invoker {
 		config.Logger = slog.Default()
 	}
 	i := &Invoker{config: config, draining: make(chan struct{})}
+	i.lanes.byKey = map[string]*turns{}
 	i.workers.maxIdle = max(0, config.IdleWorkers)
 	return i
 }

@@ -11,12 +11,14 @@ import (
 )
 
 // task is one command from its arrival to its end; it is the Execution that its Executor sees. It
-// belongs to the read loop until it is queued, then to the worker that takes it.
+// belongs to the read loop until it is queued, then to the worker that takes it; an ordered one, see
+// turnState, also to the lanes and to a second worker.
 type task struct {
 	connection *Connection
 	ctx        *commandContext
 	cell       *atomic.Pointer[commandContext] // where the read loop finds ctx
 	executor   core.Executor
+	turn       *turn // ordered commands only
 	name       string
 
 	body   []byte       // the encoded command, in kept, or
@@ -47,15 +49,19 @@ func (t *task) recycle() {
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
-	t.body, t.buffer, t.replied, t.begun, t.call = nil, nil, false, false, nil
+	t.turn, t.body, t.buffer, t.replied, t.begun, t.call = nil, nil, nil, false, false, nil
 	tasks.Put(t)
 }
 
-// run executes the command and ends it, whatever Exec does: return, panic or end its goroutine.
-func (t *task) run() {
+// run executes the command and ends it, whatever Exec does: return, panic or end its goroutine. If an
+// ordered command must wait for its turn run reports so; t belongs to others then.
+func (t *task) run() (waits bool) {
 	var err error
 	returned := false
 	defer func() {
+		if waits {
+			return
+		}
 		if !returned {
 			if cause := recover(); cause != nil {
 				err = t.panicked(cause)
@@ -66,8 +72,38 @@ func (t *task) run() {
 		}
 		t.end(err)
 	}()
-	err = t.executor.Execute(t.ctx, t)
+	if t.turn == nil {
+		err = t.executor.Execute(t.ctx, t)
+	} else {
+		waits, err = t.runInTurn()
+	}
 	returned = true
+	return waits
+}
+
+// runInTurn decodes an ordered command, if that was not done yet, and executes it if it is due. A command
+// whose context ended before is not executed.
+func (t *task) runInTurn() (waits bool, err error) {
+	turn := t.turn
+	if turn.execute == nil {
+		key, execute, err := turn.executor.Prepare(t)
+		if err != nil {
+			return false, err
+		}
+		turn.execute = execute
+		t.buffer.Release()
+		t.body, t.buffer = nil, nil
+		if !t.connection.enterLane(turn, key) {
+			return true, nil
+		}
+	}
+	if t.connection.lost.Load() {
+		t.ctx.cancel(context.Canceled) // the read loop is about to, but may not have come to this one yet
+	}
+	if err := t.ctx.Err(); err != nil {
+		return false, &core.Error{Code: core.CodeOf(err), Message: err.Error() + " before it was the command's turn", Cause: err}
+	}
+	return false, turn.execute(t.ctx)
 }
 
 // panicked logs a panic with its stack, which is not for the caller to see.
@@ -87,6 +123,11 @@ func (t *task) end(err error) {
 	}
 	ctx.dropInputs()
 	frame := t.lastFrame(err, response)
+	if t.turn != nil {
+		// Not before: the result and the error may be parts of the receiver. Not later: sending may wait
+		// for a slow client.
+		c.leaveLane(t.turn)
+	}
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
 	_, sendErr := c.transport.Send(context.Background(), frame)
