@@ -218,7 +218,7 @@ func (c *Client[T]) transmit(ctx context.Context, index int, request *Request[T]
 	}
 	return c.engine.Start(ctx, core.Outgoing{
 		Name: command.name, Number: uint16(index), Command: request.Command, Encoder: command.encoder.Command,
-		Stream: request.Stream, Inputs: command.encoder.Input, Bulk: request.Bulk, Metadata: request.Metadata,
+		Stream: request.Stream, Inputs: command.encoder.Input, Bulk: request.Bulk, Ordered: command.encoder.Ordered, Metadata: request.Metadata,
 		Coder: command.encoder.Result,
 	})
 }

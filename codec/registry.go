@@ -90,6 +90,7 @@ type Encoder struct {
 	Command core.CommandEncoder
 	Input   core.CommandEncoder // nil without inputs
 	Result  any                 // a *core.ResultDecoder of the result's type
+	Ordered bool                // whether the command is core.Ordered
 }
 
 // Unary defines the command C, which has one result, under the name of its type.
@@ -135,7 +136,10 @@ func define[C, T, R any]() Definition[T] {
 	d := Definition[T]{command: reflect.TypeFor[C](), result: reflect.TypeFor[R]()}
 	d.name = typeName(d.command)
 	d.encoder = func(codec Codec) Encoder {
-		return Encoder{Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)}}
+		return Encoder{
+			Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)},
+			Ordered: orderingKey[C]() != nil,
+		}
 	}
 	return d
 }

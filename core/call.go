@@ -110,7 +110,7 @@ func (c *call) encode(out *Outgoing) *Error {
 
 // send queues the COMMAND frame.
 func (c *call) send(out *Outgoing) *Error {
-	frame := Frame{Kind: KindCommand, Command: out.Number, Sequence: c.sequence, Body: c.scratch.Bytes}
+	frame := Frame{Kind: KindCommand, Command: out.Number, Sequence: c.sequence, Body: c.scratch.Bytes, Whole: out.Ordered}
 	if out.Stream {
 		frame.Flags |= FlagStream
 	}

@@ -86,6 +86,7 @@ type Outgoing struct {
 	Stream   bool
 	Inputs   CommandEncoder // of inputs; nil if the command takes none
 	Bulk     bool
+	Ordered  bool // no other command may overtake it
 	Metadata Metadata
 	Coder    any // given back in each Message
 }

@@ -57,7 +57,8 @@ type Source[I any] interface {
 //
 // A key belongs to the server, because it is the server's receiver that the order protects: commands of
 // different types with the same key wait for each other, and so do those of different connections.
-// Commands of one connection execute in the order in which the client sent them; of those of different
+// Commands of one connection execute in the order in which the client sent them (so a large one does not
+// go in parts, and holds up what comes behind it); of those of different
 // connections the one that the server has decoded first. The empty key is no order.
 //
 // A command has its turn until its Exec has returned, interceptors included, and its result or error is

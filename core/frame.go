@@ -128,6 +128,9 @@ type Frame struct {
 	// and CREDIT.
 	Bulk bool
 
+	// Whole, on a COMMAND to be sent, keeps it from going in parts, between which others would overtake it.
+	Whole bool
+
 	// Oversize is set on a received frame that was longer than allowed: its body was skipped and
 	// Body is empty.
 	Oversize bool

@@ -112,7 +112,7 @@ func (w *writer) hasRoom(frame *core.Frame) bool {
 	if w.lanes.takes(frame) {
 		return w.lanes.size < w.owner.config.QueueBytes
 	}
-	if frame.Kind == core.KindCommand && len(frame.Body) > maxFragment && w.lanes.parts >= maxParts {
+	if goesInParts(frame) && w.lanes.parts >= maxParts {
 		return false
 	}
 	return w.pending.size < w.owner.config.QueueBytes
@@ -176,7 +176,7 @@ func (w *writer) queue(frame *core.Frame) (core.Position, error) {
 	switch {
 	case w.lanes.takes(frame):
 		w.lanes.add(*frame, 0)
-	case frame.Kind == core.KindCommand && len(frame.Body) > maxFragment:
+	case goesInParts(frame):
 		w.startPartsLocked(frame, length)
 	default:
 		w.appendLocked(frame, length)
@@ -197,6 +197,11 @@ func (w *writer) queue(frame *core.Frame) (core.Position, error) {
 	w.mu.Unlock()
 	w.combine()
 	return position, nil
+}
+
+// goesInParts reports whether frame is a COMMAND that is cut.
+func goesInParts(frame *core.Frame) bool {
+	return frame.Kind == core.KindCommand && len(frame.Body) > maxFragment && !frame.Whole
 }
 
 // startPartsLocked appends the first part of a large COMMAND, which so has its position, and leaves the
