@@ -1,0 +1,320 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/edict-go/edict"
+)
+
+// direct are the routes on which nothing but processes fails. If the server has drained well in the end,
+// no call by them may have lost its connection.
+var direct = []string{"steady", "tcp", "tls", "unix"}
+
+// counts are what came of the calls. Those of the second group must be 0.
+type counts struct {
+	Begun, Ended int
+	Gone         int // had not ended when their process was killed
+	Good         int
+	Failed       int // Executed, with an error
+	NotSent      int
+	Refused      int
+	UnknownRan   int // Unknown, and executed
+	UnknownNot   int // Unknown, and not executed
+	Streams      int
+	Executions   int
+
+	Lost        int // did not end, although the process did, in order
+	Unexecuted  int // a success that was not executed
+	Twice       int // executed more than once
+	NotSentRan  int // NotSent, and executed
+	RefusedRan  int // Refused, and executed
+	ExecutedNot int // failed as Executed, and not executed
+	Unasked     int // executed, and nobody called
+	EndedTwice  int
+	Wrong       int // see problems
+	Gaps        int
+	Late        int
+	Odd         int
+	CutOff      int // outcome unknown by a direct route, whose server drained well
+}
+
+// ledgerEntry is what is known of one call.
+type ledgerEntry struct {
+	begun, ended bool
+	code         edict.Code
+	outcome      edict.Outcome
+	executions   uint8
+}
+
+// books has the calls of all processes, by process and number.
+type books struct {
+	counts
+	calls map[int][]ledgerEntry
+}
+
+// entry returns the entry of a call, or nil for an id that no client can have given.
+func (b *books) entry(id callID) *ledgerEntry {
+	process, call := int(id>>32), int(uint32(id))
+	entries := b.calls[process]
+	if call > len(entries)+maxAhead {
+		return nil
+	}
+	for len(entries) <= call {
+		entries = append(entries, ledgerEntry{})
+	}
+	b.calls[process] = entries
+	return &entries[call]
+}
+
+// maxAhead is how far a call may be ahead of those before it in the records: callers are not in step.
+const maxAhead = 1 << 20
+
+// audit compares the records of the clients with the logs of the servers; both are by the number of
+// the process.
+func audit(clients, servers map[int]audited) (counts, error) {
+	b := &books{calls: map[int][]ledgerEntry{}}
+	for _, client := range clients {
+		err := readRecords(client.log, b.begin, func(r record) { b.end(r, servers[r.server].ending == drained) })
+		if err != nil {
+			return b.counts, err
+		}
+	}
+	for _, server := range servers {
+		if err := readExecutions(server.log, b.execute); err != nil {
+			return b.counts, err
+		}
+	}
+	for process, entries := range b.calls {
+		for _, entry := range entries {
+			b.close(entry, clients[process].ending)
+		}
+	}
+	return b.counts, nil
+}
+
+// audited is what audit needs to know of a process.
+type audited struct {
+	log    string
+	ending ending
+}
+
+func (b *books) begin(id callID) {
+	if entry := b.entry(id); entry != nil {
+		entry.begun = true
+		b.Begun++
+	}
+}
+
+func (b *books) end(r record, drained bool) {
+	entry := b.entry(r.id)
+	if entry == nil {
+		return
+	}
+	if entry.ended {
+		b.EndedTwice++
+		return
+	}
+	entry.ended, entry.code, entry.outcome = true, r.code, r.outcome
+	b.Ended++
+	if r.stream {
+		b.Streams++
+	}
+	for _, problem := range []struct {
+		found bool
+		count *int
+	}{{r.wrong, &b.Wrong}, {r.gap, &b.Gaps}, {r.late, &b.Late}, {r.odd, &b.Odd}} {
+		if problem.found {
+			*problem.count++
+		}
+	}
+	if drained && r.code == edict.Unavailable && r.outcome == edict.OutcomeUnknown && slices.Contains(direct, r.route) {
+		b.CutOff++
+	}
+}
+
+func (b *books) execute(id callID) {
+	b.Executions++
+	entry := b.entry(id)
+	if entry == nil || !entry.begun {
+		b.Unasked++
+		return
+	}
+	if entry.executions++; entry.executions == 2 {
+		b.Twice++
+	}
+}
+
+// close judges a call.
+func (b *books) close(e ledgerEntry, process ending) {
+	executed := e.executions > 0
+	switch {
+	case !e.begun:
+	case !e.ended && process == killed:
+		b.Gone++
+	case !e.ended:
+		b.Lost++
+	case e.code == 0:
+		b.Good++
+		count(&b.Unexecuted, !executed)
+	case e.outcome == edict.Executed:
+		b.Failed++
+		count(&b.ExecutedNot, !executed)
+	case e.outcome == edict.NotSent:
+		b.NotSent++
+		count(&b.NotSentRan, executed)
+	case e.outcome == edict.Refused:
+		b.Refused++
+		count(&b.RefusedRan, executed)
+	default:
+		count(&b.UnknownRan, executed)
+		count(&b.UnknownNot, !executed)
+	}
+}
+
+func count(counter *int, really bool) {
+	if really {
+		*counter++
+	}
+}
+
+// row is a line of the table.
+type row struct {
+	label  string
+	value  any
+	mustBe bool // 0
+}
+
+// failed reports whether the row has something that must not be.
+func (r row) failed() bool { return r.mustBe && r.value != 0 }
+
+func (c counts) rows() []row {
+	return []row{
+		{"calls", c.Begun, false},
+		{"  of these streams", c.Streams, false},
+		{"ended", c.Ended, false},
+		{"  well", c.Good, false},
+		{"  failed, executed", c.Failed, false},
+		{"  not sent", c.NotSent, false},
+		{"  refused", c.Refused, false},
+		{"  unknown, was executed", c.UnknownRan, false},
+		{"  unknown, was not executed", c.UnknownNot, false},
+		{"gone with their process", c.Gone, false},
+		{"executions", c.Executions, false},
+		{"lost: never ended", c.Lost, true},
+		{"success without execution", c.Unexecuted, true},
+		{"executed twice", c.Twice, true},
+		{"not sent, but executed", c.NotSentRan, true},
+		{"refused, but executed", c.RefusedRan, true},
+		{"failed as executed, but was not", c.ExecutedNot, true},
+		{"executed, but nobody called", c.Unasked, true},
+		{"ended twice", c.EndedTwice, true},
+		{"wrong results", c.Wrong, true},
+		{"gaps in streams", c.Gaps, true},
+		{"late: outlived their context", c.Late, true},
+		{"errors that must not be", c.Odd, true},
+		{"cut off, though the server ended well", c.CutOff, true},
+	}
+}
+
+// conclude prints the table and reports whether all that must be 0 is.
+func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
+	clients, servers := map[int]audited{}, map[int]audited{}
+	endings := map[string]int{}
+	var leakedGoroutines, leakedFiles, crashes int
+	for _, p := range d.processes {
+		state, last, _ := p.state()
+		target := clients
+		if p.role == "server" {
+			target = servers
+		}
+		target[p.config.Number] = audited{p.config.Log, state}
+		endings[p.role+"s "+string(state)]++
+		if state == crashed {
+			crashes++
+			d.say("%v crashed: %s", p, p.errorText())
+		}
+		if last != nil {
+			leakedGoroutines += max(0, last.After.Goroutines-last.Before.Goroutines)
+			leakedFiles += max(0, last.After.Files-last.Before.Files)
+		}
+	}
+	c, err := audit(clients, servers)
+	if err != nil {
+		return false, err
+	}
+	rows := c.rows()
+	rows = append(rows,
+		row{"processes that crashed", crashes, true},
+		row{"leaked goroutines", leakedGoroutines, true},
+		row{"leaked files", leakedFiles, true},
+		row{"routes that did not recover", len(unrecovered), true},
+		row{"problems of the run", len(d.problems), true},
+	)
+	for _, name := range sortedKeys(endings) {
+		rows = append(rows, row{name, endings[name], false})
+	}
+	missing := 0
+	for _, name := range sortedKeys(d.planned) {
+		if d.fired[name] == 0 {
+			missing++
+		}
+		rows = append(rows, row{"fault: " + name, fmt.Sprintf("%d of %d", d.fired[name], d.planned[name]), false})
+	}
+	rows = append(rows, row{"kinds of fault that never happened", missing, true})
+	if d.wire != nil {
+		w := d.wire.count()
+		rows = append(rows, row{"packets on the wire", fmt.Sprintf("%d carried, %d lost, %d doubled, %d late, %d partitioned",
+			w.Carried, w.Lost, w.Doubled, w.Late, w.Cut), false})
+	}
+	grown := 0
+	for _, s := range []*slot{d.steadyServer, d.steadyClient} {
+		_, last, _ := s.current.state()
+		if last == nil {
+			continue
+		}
+		count(&grown, last.After.Heap > last.Before.Heap+maxGrowth)
+		rows = append(rows, row{"steady " + s.role, describe(*last), false})
+	}
+	rows = append(rows, row{"steady processes whose heap has grown", grown, true})
+
+	passed = true
+	fmt.Fprintln(d.output)
+	for _, r := range rows {
+		note := ""
+		if r.mustBe {
+			note = "  ok"
+		}
+		if r.failed() {
+			note, passed = "  MUST BE 0", false
+		}
+		fmt.Fprintf(d.output, "%-40s %v%s\n", r.label, r.value, note)
+	}
+	fmt.Fprintln(d.output)
+	if !passed {
+		fmt.Fprintf(d.output, "FAILED: seed %d, logs in %s\n", d.seed, d.folder)
+	}
+	return passed, nil
+}
+
+// maxGrowth is by how much the live heap of a steady process may differ after it has drained: what its
+// pools and tables keep does not depend on the length of the run.
+const maxGrowth = 8 << 20
+
+// describe says what a process used before its first connection and after its drain.
+func describe(f final) string {
+	before, after := f.Before, f.After
+	return fmt.Sprintf("goroutines %d to %d, files %d to %d, heap %.1f to %.1f MB, resident %.1f to %.1f MB",
+		before.Goroutines, after.Goroutines, before.Files, after.Files,
+		float64(before.Heap)/1e6, float64(after.Heap)/1e6, float64(before.Resident)/1e6, float64(after.Resident)/1e6)
+}
+
+func sortedKeys(m map[string]int) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, strings.Compare)
+	return keys
+}
