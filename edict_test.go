@@ -223,6 +223,11 @@ func TestPanickingExec(t *testing.T) {
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("the panic's text reached the caller: %v", err)
 		}
+		_, err = edict.Call(t.Context(), client, misbehave{Error: true})
+		wantError(t, err, edict.Internal, edict.Executed)
+		if strings.Contains(err.Error(), "secret") {
+			t.Errorf("the caller reads %v", err)
+		}
 		_, err = edict.Call(t.Context(), client, misbehave{Goexit: true})
 		wantError(t, err, edict.Internal, edict.Executed)
 	}

@@ -67,11 +67,19 @@ func (c fail) Exec(_ context.Context, l *lab) (int, error) {
 }
 
 // misbehave panics or ends its goroutine.
-type misbehave struct{ Goexit bool }
+type misbehave struct{ Goexit, Error bool }
+
+// grenade is an error that panics when it is looked at.
+type grenade struct{}
+
+func (grenade) Error() string { panic("secret of the error") }
 
 func (c misbehave) Exec(context.Context, *lab) (int, error) {
 	if c.Goexit {
 		runtime.Goexit()
+	}
+	if c.Error {
+		return 0, grenade{}
 	}
 	panic("secret of the server")
 }

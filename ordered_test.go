@@ -124,13 +124,13 @@ type breakTurn struct {
 
 func (c breakTurn) OrderingKey() string {
 	if c.Before {
-		_, _ = misbehave{c.Goexit}.Exec(context.Background(), nil)
+		_, _ = misbehave{Goexit: c.Goexit}.Exec(context.Background(), nil)
 	}
 	return c.Key
 }
 
 func (c breakTurn) Exec(ctx context.Context, l *lab) (int, error) {
-	return misbehave{c.Goexit}.Exec(ctx, l)
+	return misbehave{Goexit: c.Goexit}.Exec(ctx, l)
 }
 
 // keep is a generic command whose key comes from an embedded struct.

@@ -117,12 +117,8 @@ func (t *task) panicked(cause any) error {
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
 	response, before := ctx.finish()
-	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
-	if before != nil && err != nil && core.CodeOf(err) == core.Unknown {
-		err = fmt.Errorf("%w: %w", before, err)
-	}
 	ctx.dropInputs()
-	frame := t.lastFrame(err, response)
+	frame := t.lastFrame(err, before, response)
 	if t.turn != nil {
 		// Not before: the result and the error may be parts of the receiver. Not later: sending may wait
 		// for a slow client.
@@ -141,8 +137,9 @@ func (t *task) end(err error) {
 	t.recycle()
 }
 
-// lastFrame returns the frame that ends the call.
-func (t *task) lastFrame(err error, response core.Metadata) core.Frame {
+// lastFrame returns the frame that ends the call. before is with what the context had ended before Exec
+// did, nil if it had not.
+func (t *task) lastFrame(err, before error, response core.Metadata) core.Frame {
 	frame := core.Frame{Sequence: t.ctx.sequence, Bulk: t.ctx.bulk}
 	if len(response) > 0 {
 		encoded, metadataErr := core.AppendMetadata(nil, response)
@@ -156,7 +153,7 @@ func (t *task) lastFrame(err error, response core.Metadata) core.Frame {
 	switch {
 	case err != nil:
 		frame.Kind = core.KindError
-		frame.Body = core.AppendError(nil, t.describe(err))
+		frame.Body = core.AppendError(nil, t.describe(err, before))
 	case t.replied:
 		frame.Kind = core.KindResult
 		frame.Flags |= core.FlagLast
@@ -173,13 +170,22 @@ func (t *task) lastFrame(err error, response core.Metadata) core.Frame {
 // maxMessage bounds the text of an error on the wire.
 const maxMessage = 16 << 10
 
-// describe returns err as it goes over the wire.
-func (t *task) describe(err error) *core.Error {
-	e := core.AsError(err)
-	e.Outcome = core.Refused
-	if t.begun {
-		e.Outcome = core.Executed
+// describe returns err as it goes over the wire. The methods of err are user code, which may panic.
+func (t *task) describe(err, before error) (e *core.Error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			e = core.AsError(t.panicked(cause))
+		}
+		e.Outcome = core.Refused
+		if t.begun {
+			e.Outcome = core.Executed
+		}
+	}()
+	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
+	if before != nil && core.CodeOf(err) == core.Unknown {
+		err = fmt.Errorf("%w: %w", before, err)
 	}
+	e = core.AsError(err)
 	if len(e.Message) > maxMessage {
 		e.Message = e.Message[:maxMessage]
 	}
