@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 
 	"storj.io/drpc"
@@ -65,10 +66,12 @@ func serveDRPC(options peer.ServeOptions) (peer.Server, error) {
 func (s *drpcServer) Address() string { return s.listener.Addr().String() }
 
 func (s *drpcServer) Close() error {
-	s.cancel()
-	err := s.listener.Close()
+	s.cancel() // which makes drpc close the listener
 	s.serving.Wait()
-	return err
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 type drpcEchoer struct{ protoEchoer }
