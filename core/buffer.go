@@ -13,6 +13,8 @@ const LargeBody = 32 << 10
 // Join makes it one.
 type Buffer struct {
 	Bytes []byte
+	// Compressed: the bytes are a body that Compressor.Inflate has yet to inflate.
+	Compressed bool
 
 	more []*Buffer // continue Bytes
 }
@@ -87,7 +89,7 @@ func (b *Buffer) Release() {
 	for _, next := range b.more {
 		next.Release()
 	}
-	b.more = nil
+	b.more, b.Compressed = nil, false
 	// The class whose requests this capacity can serve: the largest that is not above it. The bytes
 	// may have been grown by append, so the capacity is not one that GetBuffer made.
 	class := bits.Len(uint(max(cap(b.Bytes)-slack, 1))) - 1 - minClass

@@ -95,7 +95,8 @@ func (c *Client) recycle(done *call) {
 	c.calls.Put(done)
 }
 
-// encode encodes the command outside of every lock: it is user code that may be slow or panic.
+// encode encodes the command, and compresses it, outside of every lock and without a slot: it is user code
+// that may be slow or panic.
 func (c *call) encode(out *Outgoing) *Error {
 	if c.scratch == nil {
 		c.scratch = GetBuffer(0)
@@ -104,6 +105,9 @@ func (c *call) encode(out *Outgoing) *Error {
 	c.scratch.Bytes = encoded
 	if err != nil {
 		return &Error{Code: InvalidArgument, Outcome: NotSent, Message: "can't encode the command: " + err.Error(), Cause: err}
+	}
+	if compressor := c.client.config.Compressor; compressor != nil {
+		compressor.Compress(c.scratch)
 	}
 	return nil
 }
@@ -119,6 +123,9 @@ func (c *call) send(out *Outgoing) *Error {
 	}
 	if out.Bulk {
 		frame.Flags |= FlagBulk
+	}
+	if c.scratch.Compressed {
+		frame.Flags |= FlagCompressed
 	}
 	if left, ok := remaining(c.ctx); ok {
 		frame.Flags |= FlagTimeout
@@ -200,6 +207,10 @@ func (c *call) enqueueLocked(frame *Frame) error {
 		c.failure = &Error{Code: ResourceExhausted, Outcome: Executed, Message: "the result is larger than this client accepts (MaxFrame)"}
 		return nil
 	}
+	if frame.Flags&FlagCompressed != 0 && c.client.config.Compressor == nil {
+		frame.Buffer.Release()
+		return fmt.Errorf("protocol error: call %v got a compressed result, which was not agreed on", c.sequence)
+	}
 	if !c.stream && frame.Flags&FlagLast == 0 {
 		frame.Buffer.Release()
 		return fmt.Errorf("protocol error: call %v has one result and got another", c.sequence)
@@ -213,16 +224,14 @@ func (c *call) enqueueLocked(frame *Frame) error {
 		c.window -= frame.Size() + ResultOverhead
 	}
 	switch {
-	case frame.Buffer != nil:
-		c.queue = append(c.queue, delivered{nil, frame.Buffer})
+	case frame.Buffer != nil, frame.Flags&FlagCompressed != 0:
+		c.queue = append(c.queue, delivered{nil, frame.TakeBody()})
 	case !c.replyUsed:
 		c.reply = append(c.reply[:0], frame.Body...)
 		c.replyUsed = true
 		c.queue = append(c.queue, delivered{c.reply, nil})
 	default:
-		buffer := GetBuffer(len(frame.Body))
-		buffer.Bytes = append(buffer.Bytes, frame.Body...)
-		c.queue = append(c.queue, delivered{nil, buffer})
+		c.queue = append(c.queue, delivered{nil, frame.TakeBody()})
 	}
 	return nil
 }
@@ -276,13 +285,30 @@ func (c *call) received(message Message, state callState) (Message, error) {
 	if state == over {
 		return Message{}, c.finish()
 	}
-	if c.current.buffer != nil {
-		message.Body = c.current.buffer.Join()
+	buffer := c.current.buffer
+	if buffer != nil {
+		message.Body = buffer.Join()
 	}
 	if c.stream {
-		c.credit(len(message.Body))
+		c.credit(len(message.Body)) // what it was on the wire
+	}
+	if buffer != nil && buffer.Compressed {
+		if err := c.client.config.Compressor.Inflate(buffer, "the result"); err != nil {
+			return Message{}, c.abandon(uninflatable(err))
+		}
+		message.Body = buffer.Bytes
 	}
 	return message, nil
+}
+
+// uninflatable describes a result that is not what the server should have sent.
+func uninflatable(err error) *Error {
+	e := AsError(err)
+	e.Outcome = Executed
+	if e.Code == InvalidArgument { // of the server, not of the caller
+		e.Code = Internal
+	}
+	return e
 }
 
 // callState is what poll finds.

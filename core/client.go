@@ -21,6 +21,8 @@ type ClientConfig struct {
 	Window int
 	// InputWindow is the same for inputs: what the server has told. 0 is 256 KiB.
 	InputWindow int
+	// Compressor compresses commands and inputs and inflates results; nil if no compression was agreed on.
+	Compressor *Compressor
 }
 
 const (

@@ -73,8 +73,10 @@ type Peer struct {
 	// TLS is the state of the TLS connection, nil without TLS. With mutual TLS it holds the peer's
 	// verified certificates.
 	TLS *tls.ConnectionState
-	// Codec is the name of the codec that the handshake chose.
-	Codec string
+	// Codec is the name of the codec that the handshake chose, Compression that of the compression, empty
+	// if there is none.
+	Codec       string
+	Compression string
 }
 
 // Scope is what a running command can reach through its context.

@@ -67,12 +67,21 @@ const (
 	FlagMore Flags = 1 << 5
 	// FlagBulk on a COMMAND: the call gives way to others.
 	FlagBulk Flags = 1 << 6
+	// FlagCompressed on a COMMAND, INPUT or RESULT: the body is compressed, as the handshake has agreed on.
+	FlagCompressed Flags = 1 << 7
 
 	knownFlags = FlagLast | FlagTimeout | FlagMetadata | FlagStream | FlagInputs | FlagBulk
 )
 
-// Known reports whether f has only flags of this version of the protocol.
-func (f Flags) Known() bool { return f&^knownFlags == 0 }
+// Known reports whether f has only flags of this version of the protocol, on a connection that has agreed
+// on a compression or has not.
+func (f Flags) Known(compression bool) bool {
+	known := knownFlags
+	if compression {
+		known |= FlagCompressed
+	}
+	return f&^known == 0
+}
 
 // Sequence names a call on its connection: the slot in which the client keeps it (low 24 bits) and
 // how many calls the slot has had before (high 40 bits), so that a late frame for a slot that has
@@ -147,6 +156,19 @@ func (f *Frame) Size() int {
 		return f.Buffer.Len()
 	}
 	return len(f.Body)
+}
+
+// TakeBody returns the body in a buffer that belongs to the caller: the frame's own, which the frame has no
+// more then, or a copy.
+func (f *Frame) TakeBody() *Buffer {
+	buffer := f.Buffer
+	if buffer == nil {
+		buffer = GetBuffer(len(f.Body))
+		buffer.Bytes = append(buffer.Bytes, f.Body...)
+	}
+	f.Buffer = nil
+	buffer.Compressed = f.Flags&FlagCompressed != 0
+	return buffer
 }
 
 // Transport carries frames over one connection, in order. core.Client and the server's side of a

@@ -48,11 +48,18 @@ func (c *call) Send(input any) error {
 		return named(&Error{Code: InvalidArgument, Message: "can't encode the input: " + err.Error(), Cause: err}, c.name)
 	}
 	s.size = len(encoded)
+	if compressor := c.client.config.Compressor; compressor != nil {
+		compressor.Compress(buffer)
+		encoded = buffer.Bytes
+	}
 	if err := c.takeCredit(len(encoded) + ResultOverhead); err != nil {
 		buffer.Release()
 		return err
 	}
 	frame := Frame{Kind: KindInput, Sequence: c.sequence, Body: encoded, Bulk: s.bulk}
+	if buffer.Compressed {
+		frame.Flags |= FlagCompressed
+	}
 	if len(encoded) >= LargeBody {
 		frame.Buffer = buffer
 	}

@@ -26,7 +26,9 @@ type ConnectionConfig struct {
 	Window int
 	// InputWindow is how many bytes of inputs a command may have under way, as the client was told.
 	InputWindow int
-	Peer        core.Peer
+	// Compressor compresses results and inflates commands and inputs; nil if no compression was agreed on.
+	Compressor *core.Compressor
+	Peer       core.Peer
 }
 
 // Connection is the server's side of one connection.
@@ -203,8 +205,8 @@ func (c *Connection) start(frame *core.Frame) error {
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
 	t.ctx = &commandContext{connection: c, sequence: frame.Sequence, bulk: frame.Flags&core.FlagBulk != 0}
-	if frame.Buffer != nil {
-		t.buffer = frame.Buffer
+	if frame.Buffer != nil || frame.Flags&core.FlagCompressed != 0 {
+		t.buffer = frame.TakeBody()
 	} else {
 		t.kept = append(t.kept[:0], frame.Body...)
 		t.body = t.kept
@@ -253,8 +255,8 @@ func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
 	if frame.Oversize {
 		return nil, core.Errorf(core.ResourceExhausted, "the command is larger than the server accepts (MaxFrame)")
 	}
-	if !frame.Flags.Known() {
-		return nil, core.Errorf(core.Unimplemented, "unknown flags %#02x", uint8(frame.Flags))
+	if !frame.Flags.Known(c.config.Compressor != nil) {
+		return nil, core.Errorf(core.Unimplemented, "flags %#02x, of which some are not agreed on", uint8(frame.Flags))
 	}
 	if int(frame.Command) >= len(c.config.Executors) {
 		return nil, core.Errorf(core.Unimplemented, "unknown command number %d", frame.Command)

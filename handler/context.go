@@ -200,12 +200,18 @@ func (c *commandContext) Draining() <-chan struct{} { return c.connection.invoke
 
 // SendResult implements core.ResultSender.
 func (c *commandContext) SendResult(buffer *core.Buffer) error {
+	if compressor := c.connection.config.Compressor; compressor != nil {
+		compressor.Compress(buffer)
+	}
 	size := len(buffer.Bytes)
 	if err := c.takeCredit(size + core.ResultOverhead); err != nil {
 		buffer.Release()
 		return err
 	}
 	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes, Bulk: c.bulk}
+	if buffer.Compressed {
+		frame.Flags |= core.FlagCompressed
+	}
 	if size >= core.LargeBody {
 		frame.Buffer = buffer
 	}

@@ -39,19 +39,15 @@ func (i *inputs) deliver(frame *core.Frame) error {
 		return violationf("%v after INPUT_END for call %v", frame.Kind, frame.Sequence)
 	case frame.Kind == core.KindInputEnd:
 		i.ended = true
+	case frame.Flags&core.FlagCompressed != 0 && i.ctx.connection.config.Compressor == nil:
+		return violationf("compressed INPUT for call %v, which was not agreed on", frame.Sequence)
 	case i.credit <= 0:
 		return violationf("INPUT beyond the window of call %v", frame.Sequence)
 	case i.failure != nil: // there must be no gap
 	case frame.Oversize:
 		i.failure = core.Errorf(core.ResourceExhausted, "an input is larger than the server accepts (MaxFrame)")
 	default:
-		buffer := frame.Buffer
-		if buffer == nil {
-			buffer = core.GetBuffer(len(frame.Body))
-			buffer.Bytes = append(buffer.Bytes, frame.Body...)
-		} else {
-			frame.Buffer = nil
-		}
+		buffer := frame.TakeBody()
 		i.queue = append(i.queue, buffer)
 		i.credit -= buffer.Len() + core.ResultOverhead
 	}
@@ -75,8 +71,14 @@ func (i *inputs) ReceiveInput() (*core.Buffer, error) {
 			i.queue[0] = nil
 			i.queue = i.queue[1:]
 			i.mu.Unlock()
-			buffer.Join()
-			i.take(len(buffer.Bytes) + core.ResultOverhead)
+			i.take(len(buffer.Join()) + core.ResultOverhead)
+			if buffer.Compressed {
+				if err := i.ctx.connection.config.Compressor.Inflate(buffer, "an input"); err != nil {
+					buffer.Release()
+					i.fail(err)
+					return nil, err
+				}
+			}
 			return buffer, nil
 		case i.failure != nil:
 			defer i.mu.Unlock()
@@ -95,6 +97,14 @@ func (i *inputs) ReceiveInput() (*core.Buffer, error) {
 		case <-i.ctx.Done():
 		}
 	}
+}
+
+// fail drops what has come and lets the command have err from now on: there must be no gap.
+func (i *inputs) fail(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.failure = err
+	i.dropLocked()
 }
 
 // take tells the client that there is room again, in steps of half a window.
@@ -127,6 +137,10 @@ func (i *inputs) close() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.closed = true
+	i.dropLocked()
+}
+
+func (i *inputs) dropLocked() {
 	for _, buffer := range i.queue {
 		buffer.Release()
 	}

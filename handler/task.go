@@ -23,7 +23,7 @@ type task struct {
 
 	body   []byte       // the encoded command, in kept, or
 	kept   []byte       // small bodies; reused
-	buffer *core.Buffer // here, if it is large
+	buffer *core.Buffer // here, if it is large or came compressed
 
 	scratch *core.Buffer // the encoded result of a unary command
 	replied bool
@@ -72,9 +72,12 @@ func (t *task) run() (waits bool) {
 		}
 		t.end(err)
 	}()
-	if t.turn == nil {
+	err = t.inflate()
+	switch {
+	case err != nil:
+	case t.turn == nil:
 		err = t.executor.Execute(t.ctx, t)
-	} else {
+	default:
 		waits, err = t.runInTurn()
 	}
 	returned = true
@@ -104,6 +107,14 @@ func (t *task) runInTurn() (waits bool, err error) {
 		return false, &core.Error{Code: core.CodeOf(err), Message: err.Error() + " before it was the command's turn", Cause: err}
 	}
 	return false, turn.execute(t.ctx)
+}
+
+// inflate inflates the command, if it came compressed.
+func (t *task) inflate() error {
+	if t.buffer == nil || !t.buffer.Compressed {
+		return nil
+	}
+	return t.connection.config.Compressor.Inflate(t.buffer, "the command")
 }
 
 // panicked logs a panic with its stack, which is not for the caller to see.
@@ -158,6 +169,9 @@ func (t *task) lastFrame(err, before error, response core.Metadata) core.Frame {
 		frame.Kind = core.KindResult
 		frame.Flags |= core.FlagLast
 		frame.Body = t.scratch.Bytes
+		if t.scratch.Compressed {
+			frame.Flags |= core.FlagCompressed
+		}
 		if len(frame.Body) >= core.LargeBody {
 			frame.Buffer, t.scratch = t.scratch, nil
 		}
@@ -261,7 +275,10 @@ func (t *task) Scratch() []byte {
 
 // Reply implements core.Execution.
 func (t *task) Reply(encoded []byte) {
-	t.scratch.Bytes = encoded
+	t.scratch.Bytes, t.scratch.Compressed = encoded, false
+	if compressor := t.connection.config.Compressor; compressor != nil {
+		compressor.Compress(t.scratch)
+	}
 	t.replied = true
 }
 

@@ -27,7 +27,8 @@ func samples() []core.Frame {
 		},
 		{Kind: core.KindResult, Flags: core.FlagLast, Sequence: 1 << 63, Body: bytes.Repeat([]byte("x"), 1000)},
 		{Kind: core.KindResult, Body: bytes.Repeat([]byte("y"), core.LargeBody-1)},
-		{Kind: core.Kind(0x7f), Flags: 0x80, Body: []byte("a kind and a flag of the future")},
+		{Kind: core.Kind(0x7f), Flags: 0x90, Body: []byte("a kind of the future")},
+		{Kind: core.KindResult, Flags: core.FlagCompressed, Body: []byte("whatever the compression says")},
 		// The last one, because it gives way to others.
 		{Kind: core.KindResult, Sequence: 9, Flags: core.FlagMetadata, Metadata: []byte("m"), Body: bytes.Repeat([]byte("z"), core.LargeBody)},
 	}
