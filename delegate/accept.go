@@ -104,19 +104,16 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, erro
 	agreement := Agreement{
 		Version: greeting.version, PeerName: greeting.name,
 		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, maxWindow)), InputWindow: a.config.Window,
-	}
-	for _, offered := range greeting.codecs {
-		if slices.Contains(a.config.Codecs, offered) {
-			agreement.Codec = offered
-			break
-		}
+		MaxReceive: a.config.MaxFrame, MaxSend: int(greeting.maxFrame),
+		Compression: firstCommon(greeting.compressions, a.config.Compressions),
+		Codec:       firstCommon(greeting.codecs, a.config.Codecs),
 	}
 	if agreement.Codec == "" {
 		return Agreement{}, core.Errorf(core.FailedPrecondition, "no common codec: the client offers %s, the server has %s",
 			list(greeting.codecs), list(a.config.Codecs))
 	}
 	reply := welcome{
-		name: a.config.Name, codec: agreement.Codec,
+		name: a.config.Name, codec: agreement.Codec, compression: agreement.Compression,
 		maxFrame: uint64(a.config.MaxFrame), maxInFlight: uint64(a.config.MaxInFlight),
 		window: uint64(a.config.Window),
 	}
@@ -140,8 +137,18 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, erro
 	if err := conn.Post(core.Frame{Kind: core.KindWelcome, Body: appendWelcome(nil, reply)}); err != nil {
 		return Agreement{}, err
 	}
-	conn.SetLimits(a.config.MaxFrame, int(greeting.maxFrame))
+	conn.SetLimits(agreement.MaxReceive, agreement.MaxSend)
 	return agreement, nil
+}
+
+// firstCommon returns the first name of offered that is among own, or "" if there is none.
+func firstCommon(offered, own []string) string {
+	for _, name := range offered {
+		if slices.Contains(own, name) {
+			return name
+		}
+	}
+	return ""
 }
 
 func list(names []string) string {

@@ -43,7 +43,7 @@ func connect(conn *transport.Conn, config Config) (Agreement, error) {
 	conn.SetLimits(config.HandshakeBytes, transport.NoLimit)
 	conn.SendPreface(preface(MinVersion, MaxVersion))
 	greeting := hello{
-		name: config.Name, codecs: config.Codecs,
+		name: config.Name, codecs: config.Codecs, compressions: config.Compressions,
 		maxFrame: uint64(config.MaxFrame), window: uint64(config.Window),
 	}
 	for _, command := range config.Commands {
@@ -108,11 +108,15 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 	if !slices.Contains(config.Codecs, reply.codec) {
 		return Agreement{}, failed(core.Internal, fmt.Errorf("the server chose the codec %q, which was not offered", reply.codec))
 	}
+	if reply.compression != "" && !slices.Contains(config.Compressions, reply.compression) {
+		return Agreement{}, failed(core.Internal, fmt.Errorf("the server chose the compression %q, which was not offered", reply.compression))
+	}
 	if reply.maxFrame < minFrame || reply.maxFrame > transport.NoLimit || reply.maxInFlight == 0 || reply.window == 0 {
 		return Agreement{}, failed(core.Internal, errors.New("the server's limits are out of range"))
 	}
 	a := Agreement{
-		Version: version, Codec: reply.codec, PeerName: reply.name, Window: config.Window,
+		Version: version, Codec: reply.codec, Compression: reply.compression, PeerName: reply.name, Window: config.Window,
+		MaxReceive: config.MaxFrame, MaxSend: int(reply.maxFrame),
 		MaxInFlight: int(min(uint64(config.MaxInFlight), reply.maxInFlight)),
 		InputWindow: int(min(reply.window, maxWindow)),
 		Unusable:    map[int]*core.Error{},
@@ -147,7 +151,7 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 		_ = conn.Post(core.Frame{Kind: core.KindGoAway, Body: farewell}) // for the server's log
 		return Agreement{}, err
 	}
-	conn.SetLimits(config.MaxFrame, int(reply.maxFrame))
+	conn.SetLimits(a.MaxReceive, a.MaxSend)
 	return a, nil
 }
 

@@ -35,6 +35,9 @@ type Config struct {
 	Name string
 	// Codecs are the names of the codecs, on the client in order of preference.
 	Codecs []string
+	// Compressions are the names of the compressions, on the client in order of preference. The server
+	// chooses the first of them that it has too; without a common one the connection has none.
+	Compressions []string
 	// Commands are the commands of this side, on the client by their numbers.
 	Commands []Command
 	// MaxFrame is the largest payload of a frame that this side accepts, in bytes. 0 is 4 MiB; it is
@@ -89,8 +92,11 @@ func (c Config) WithDefaults() Config {
 type Agreement struct {
 	Version     int
 	Codec       string
+	Compression string // empty if there is none
 	PeerName    string
 	MaxInFlight int
+	// MaxReceive and MaxSend are the largest payloads of frames that this side and the peer accept.
+	MaxReceive, MaxSend int
 	// Window is for results, InputWindow for inputs: how many bytes a call may have under way.
 	Window, InputWindow int
 	// Commands says for each number which of the commands in the server's Config it stands for, -1

@@ -13,6 +13,7 @@ import (
 func FuzzDecodeHello(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(appendHello(nil, goodHello()))
+	f.Add(appendHello(nil, vectorHello))
 	f.Add(appendHello(appendNumber(nil, 1<<60, 5), hello{}))
 	f.Add([]byte{3, 7, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -23,6 +24,9 @@ func FuzzDecodeHello(f *testing.F) {
 		size := len(h.name)
 		for _, codec := range h.codecs {
 			size += len(codec)
+		}
+		for _, compression := range h.compressions {
+			size += len(compression)
 		}
 		for _, command := range h.commands {
 			size += len(command.name)
@@ -41,6 +45,7 @@ func FuzzDecodeHello(f *testing.F) {
 func FuzzDecodeWelcome(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(appendWelcome(nil, goodWelcome()))
+	f.Add(appendWelcome(nil, vectorWelcome))
 	f.Add(appendWelcome(nil, welcome{differences: []difference{{5, "unary\n. int"}, {6, ""}}}))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w, err := decodeWelcome(body)

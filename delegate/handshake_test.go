@@ -158,6 +158,30 @@ func TestTheClientsOrderOfCodecsDecides(t *testing.T) {
 	}
 }
 
+func TestTheCompressionThatIsChosen(t *testing.T) {
+	for _, c := range []struct {
+		client, server []string
+		want           string
+	}{
+		{nil, nil, ""},
+		{[]string{"s2"}, nil, ""},
+		{nil, []string{"s2"}, ""},
+		{[]string{"s2"}, []string{"zstd"}, ""},
+		{[]string{"s2", "zstd"}, []string{"zstd", "s2"}, "s2"},
+		{[]string{"zstd", "s2"}, []string{"zstd", "s2"}, "zstd"},
+		{[]string{"new", "zstd"}, []string{"s2", "zstd"}, "zstd"},
+	} {
+		clients, servers := meet(t, Config{Codecs: []string{"a"}, Compressions: c.client, MaxFrame: 90_000},
+			Config{Codecs: []string{"a"}, Compressions: c.server, MaxFrame: 80_000}, nil)
+		if clients.err != nil || servers.err != nil || clients.Compression != c.want || servers.Compression != c.want {
+			t.Errorf("%v and %v: %q and %q, %v, %v; want %q", c.client, c.server, clients.Compression, servers.Compression, clients.err, servers.err, c.want)
+		}
+		if clients.MaxReceive != 90_000 || clients.MaxSend != 80_000 || servers.MaxReceive != 80_000 || servers.MaxSend != 90_000 {
+			t.Errorf("the limits are %+v and %+v", clients.Agreement, servers.Agreement)
+		}
+	}
+}
+
 func TestNoCommonCodecIsAClearErrorOnBothSides(t *testing.T) {
 	clients, servers := meet(t, Config{Codecs: []string{"mus", "msgpack"}}, Config{Codecs: []string{"json"}}, nil)
 	for side, got := range map[string]ending{"client": clients, "server": servers} {
@@ -599,6 +623,8 @@ func TestAHelloThatIsWrong(t *testing.T) {
 		"client's limits are out of range":               with(func(h *hello) { h.maxFrame = transport.NoLimit + 1 }),
 		"limits are out of range":                        with(func(h *hello) { h.window = 0 }),
 		"more than 64 codecs":                            with(func(h *hello) { h.codecs = make([]string, 65) }),
+		"more than 64 compressions":                      with(func(h *hello) { h.compressions = make([]string, 65) }),
+		"field 6: text of 1025 bytes":                    with(func(h *hello) { h.compressions = []string{strings.Repeat("x", 1025)} }),
 		"text of 1025 bytes, at most 1024":               with(func(h *hello) { h.name = strings.Repeat("x", 1025) }),
 		"field 2: text of 1025 bytes":                    with(func(h *hello) { h.codecs = []string{strings.Repeat("x", 1025)} }),
 		"field 3: a command of 1033 bytes":               with(func(h *hello) { h.commands[0].name = strings.Repeat("x", 1025) }),
@@ -630,19 +656,21 @@ func TestAWelcomeThatIsWrong(t *testing.T) {
 		return transport.AppendFrame(first[:], core.Frame{Kind: kind, Body: body})
 	}
 	for words, text := range map[string][]byte{
-		`the server chose the codec "b", which was not offered`: with(func(w *welcome) { w.codec = "b" }),
-		`chose the codec ""`:                    with(func(w *welcome) { w.codec = "" }),
-		"the server's limits are out of range":  with(func(w *welcome) { w.maxFrame = 5 }),
-		"server's limits are out of range":      with(func(w *welcome) { w.maxFrame = 1 << 40 }),
-		"limits are out of range":               with(func(w *welcome) { w.maxInFlight = 0 }),
-		"are out of range":                      with(func(w *welcome) { w.window = 0 }),
-		"a command number out of range":         with(func(w *welcome) { w.differences = []difference{{1, ""}} }),
-		"field 3: a malformed command number":   with(func(w *welcome) { w.differences = []difference{{1 << 20, ""}} }),
-		"the server answered with a PING frame": answer(core.KindPing),
-		"the server's WELCOME: a malformed tag": answer(core.KindWelcome, 0x80),
-		"the server's REJECT: a malformed tag":  answer(core.KindReject, 0x80),
-		"the peer's error is malformed":         answer(core.KindReject, 1, 1, 5),
-		"answer is larger than 65536 bytes":     answer(core.KindWelcome, make([]byte, 70_000)...),
+		`the server chose the codec "b", which was not offered`:        with(func(w *welcome) { w.codec = "b" }),
+		`the server chose the compression "s2", which was not offered`: with(func(w *welcome) { w.compression = "s2" }),
+		"field 7: text of 1025 bytes":                                  with(func(w *welcome) { w.compression = strings.Repeat("x", 1025) }),
+		`chose the codec ""`:                                           with(func(w *welcome) { w.codec = "" }),
+		"the server's limits are out of range":                         with(func(w *welcome) { w.maxFrame = 5 }),
+		"server's limits are out of range":                             with(func(w *welcome) { w.maxFrame = 1 << 40 }),
+		"limits are out of range":                                      with(func(w *welcome) { w.maxInFlight = 0 }),
+		"are out of range":                                             with(func(w *welcome) { w.window = 0 }),
+		"a command number out of range":                                with(func(w *welcome) { w.differences = []difference{{1, ""}} }),
+		"field 3: a malformed command number":                          with(func(w *welcome) { w.differences = []difference{{1 << 20, ""}} }),
+		"the server answered with a PING frame":                        answer(core.KindPing),
+		"the server's WELCOME: a malformed tag":                        answer(core.KindWelcome, 0x80),
+		"the server's REJECT: a malformed tag":                         answer(core.KindReject, 0x80),
+		"the peer's error is malformed":                                answer(core.KindReject, 1, 1, 5),
+		"answer is larger than 65536 bytes":                            answer(core.KindWelcome, make([]byte, 70_000)...),
 	} {
 		got, after := connectRaw(t, lists, saying(text))
 		wantError(t, "client", got, words)

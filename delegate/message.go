@@ -15,6 +15,8 @@ const (
 	helloCommand  = 3 // 8 bytes of fingerprint, then text: the name; repeated, numbered from 0
 	helloMaxFrame = 4 // uvarint: the largest payload that the client accepts
 	helloWindow   = 5 // uvarint: how many bytes of results a stream may have under way
+	// text: a compression; repeated, in order of preference
+	helloCompression = 6
 
 	welcomeName        = 1 // text: what the server calls itself
 	welcomeCodec       = 2 // text: the codec that it chose
@@ -22,25 +24,29 @@ const (
 	welcomeMaxFrame    = 4 // uvarint: the largest payload that the server accepts
 	welcomeMaxInFlight = 5 // uvarint: how many commands may be in flight
 	welcomeWindow      = 6 // uvarint: how many bytes of inputs a command may have under way
+	// text: the compression that the server chose; absent if there is none
+	welcomeCompression = 7
 
 	rejectError = 1 // as the body of an ERROR frame
 )
 
 // Bounds on what one message may hold, beside its size.
 const (
-	maxCodecs   = 64
-	maxCommands = 1 << 16 // numbers have 16 bits
-	maxName     = 1024
+	maxCodecs       = 64
+	maxCompressions = 64
+	maxCommands     = 1 << 16 // numbers have 16 bits
+	maxName         = 1024
 )
 
 // hello is what a client says first.
 type hello struct {
-	version  int // the newest that both sides speak; from the prefaces, not a field
-	name     string
-	codecs   []string
-	commands []commandID
-	maxFrame uint64
-	window   uint64
+	version      int // the newest that both sides speak; from the prefaces, not a field
+	name         string
+	codecs       []string
+	compressions []string
+	commands     []commandID
+	maxFrame     uint64
+	window       uint64
 }
 
 // commandID is a command as HELLO names it; its index is its number.
@@ -53,6 +59,7 @@ type commandID struct {
 type welcome struct {
 	name        string
 	codec       string
+	compression string
 	differences []difference
 	maxFrame    uint64
 	maxInFlight uint64
@@ -92,7 +99,11 @@ func appendHello(dst []byte, h hello) []byte {
 		dst = appendField(dst, helloCommand, append(value, command.name...))
 	}
 	dst = appendNumber(dst, helloMaxFrame, h.maxFrame)
-	return appendNumber(dst, helloWindow, h.window)
+	dst = appendNumber(dst, helloWindow, h.window)
+	for _, compression := range h.compressions {
+		dst = appendText(dst, helloCompression, compression)
+	}
+	return dst
 }
 
 func decodeHello(src []byte) (hello, error) {
@@ -119,6 +130,12 @@ func decodeHello(src []byte) (hello, error) {
 			h.maxFrame, err = number(value)
 		case helloWindow:
 			h.window, err = number(value)
+		case helloCompression:
+			var compression string
+			if compression, err = text(value); err == nil && len(h.compressions) == maxCompressions {
+				err = fmt.Errorf("more than %d compressions", maxCompressions)
+			}
+			h.compressions = append(h.compressions, compression)
 		}
 		return err
 	})
@@ -131,6 +148,9 @@ func appendWelcome(dst []byte, w welcome) []byte {
 	dst = appendNumber(dst, welcomeMaxFrame, w.maxFrame)
 	dst = appendNumber(dst, welcomeMaxInFlight, w.maxInFlight)
 	dst = appendNumber(dst, welcomeWindow, w.window)
+	if w.compression != "" {
+		dst = appendText(dst, welcomeCompression, w.compression)
+	}
 	for _, d := range w.differences {
 		value := binary.AppendUvarint(nil, d.number)
 		dst = appendField(dst, welcomeCommand, append(value, d.shape...))
@@ -161,6 +181,8 @@ func decodeWelcome(src []byte) (welcome, error) {
 			w.maxInFlight, err = number(value)
 		case welcomeWindow:
 			w.window, err = number(value)
+		case welcomeCompression:
+			w.compression, err = text(value)
 		}
 		return err
 	})

@@ -11,10 +11,13 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/edict-go/edict/codec"
+	"github.com/edict-go/edict/compression/s2"
+	"github.com/edict-go/edict/compression/zstd"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/internal/vectors"
 	"github.com/edict-go/edict/transport"
@@ -34,11 +37,16 @@ var (
 	vectorHello    = hello{
 		name: "till", codecs: []string{"mus", "json"},
 		commands: []commandID{{"Add", vectorShape.Fingerprint()}, {"Count", 0x1122334455667788}},
-		maxFrame: 4 << 20, window: 256 << 10,
+		maxFrame: 4 << 20, window: 256 << 10, compressions: []string{"zstd", "s2"},
 	}
 	vectorWelcome = welcome{
-		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10,
+		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10, compression: "s2",
 		differences: []difference{{1, ""}, {300, "stream\n. struct\n> int"}},
+	}
+	// What compresses twenty times "a" in the document; encoders may do it otherwise.
+	vectorCompressed = map[core.Compression]string{
+		s2.Compression:   "\x14\x00a\x4a\x01\x00",
+		zstd.Compression: "\x28\xb5\x2f\xfd\x20\x14\xa3\x00\x00a",
 	}
 	vectorFarewell = core.Error{Code: core.Unavailable, Message: "bye"}
 	sequence       = core.MakeSequence(2, 5)
@@ -81,6 +89,22 @@ func vectorFrames() map[string]core.Frame {
 	}
 }
 
+// TestTheCompressedVectors decodes the bodies of the document, and what our encoders make of them.
+func TestTheCompressedVectors(t *testing.T) {
+	text := strings.Repeat("a", 20)
+	for compression, body := range vectorCompressed {
+		for _, encoded := range [][]byte{[]byte(body), compression.Append(nil, []byte(text))} {
+			decoded := make([]byte, 20)
+			if size, err := compression.DecodedLen(encoded); size != 20 || err != nil {
+				t.Errorf("%s: % x announces %d bytes, %v", compression.Name(), encoded, size, err)
+			}
+			if err := compression.Decode(decoded, encoded); err != nil || string(decoded) != text {
+				t.Errorf("%s: % x is decoded to %q, %v", compression.Name(), encoded, decoded, err)
+			}
+		}
+	}
+}
+
 // TestTheVectorsOfTheDocument checks each vector against the encoder and the decoder.
 func TestTheVectorsOfTheDocument(t *testing.T) {
 	found, err := vectors.Parse(document)
@@ -104,6 +128,12 @@ func TestTheVectorsOfTheDocument(t *testing.T) {
 	want["abort"] = slices.Concat(
 		transport.AppendFrame(nil, core.Frame{Kind: core.KindInput, Flags: core.FlagMore, Sequence: sequence, Body: []byte("4")}),
 		transport.AppendFrame(nil, core.Frame{Kind: core.KindAbort, Sequence: sequence}))
+
+	for compression, body := range vectorCompressed {
+		want["compressed-"+compression.Name()] = transport.AppendFrame(nil, core.Frame{
+			Kind: core.KindResult, Flags: core.FlagLast | core.FlagCompressed, Sequence: sequence, Body: []byte(body),
+		})
+	}
 
 	for name, encoded := range want {
 		if !bytes.Equal(found[name], encoded) {
@@ -187,7 +217,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	}
 	flags := map[string]core.Flags{
 		"LAST": core.FlagLast, "TIMEOUT": core.FlagTimeout, "METADATA": core.FlagMetadata, "STREAM": core.FlagStream, "INPUTS": core.FlagInputs,
-		"MORE": core.FlagMore, "BULK": core.FlagBulk,
+		"MORE": core.FlagMore, "BULK": core.FlagBulk, "COMPRESSED": core.FlagCompressed,
 	}
 	for name, flag := range flags {
 		if kinds[name] != uint8(flag) {
@@ -222,9 +252,10 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	}
 	for row, number := range map[string]int{
 		"HELLO `name`": helloName, "HELLO `codec`": helloCodec, "HELLO `command`": helloCommand,
-		"HELLO `maxFrame`": helloMaxFrame, "HELLO `window`": helloWindow,
+		"HELLO `maxFrame`": helloMaxFrame, "HELLO `window`": helloWindow, "HELLO `compression`": helloCompression,
 		"WELCOME `name`": welcomeName, "WELCOME `codec`": welcomeCodec, "WELCOME `difference`": welcomeCommand,
-		"WELCOME `maxFrame`": welcomeMaxFrame, "WELCOME `maxInFlight`": welcomeMaxInFlight, "WELCOME `window`": welcomeWindow, "REJECT `error`": rejectError,
+		"WELCOME `maxFrame`": welcomeMaxFrame, "WELCOME `maxInFlight`": welcomeMaxInFlight, "WELCOME `window`": welcomeWindow,
+		"WELCOME `compression`": welcomeCompression, "REJECT `error`": rejectError,
 	} {
 		if row := fmt.Sprintf("| %d | %s |", number, row); !bytes.Contains(text, []byte(row)) {
 			t.Errorf("the document has no row %q", row)
@@ -232,7 +263,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	}
 	for what, number := range map[string]int{
 		"ResultOverhead": core.ResultOverhead, "MaxPingBody": core.MaxPingBody, "minFrame": minFrame,
-		"maxCodecs": maxCodecs, "maxCommands": maxCommands, "maxName": maxName,
+		"maxCodecs": maxCodecs, "maxCompressions": maxCompressions, "maxCommands": maxCommands, "maxName": maxName,
 		"MaxMetadataBytes": core.MaxMetadataBytes, "MaxMetadataEntries": core.MaxMetadataEntries, "MaxSlots": core.MaxSlots,
 		"DefaultHandshakeBytes": DefaultHandshakeBytes, "DefaultMaxFrame": DefaultMaxFrame,
 		"DefaultMaxInFlight": core.DefaultMaxInFlight, "DefaultWindow": core.DefaultWindow,
