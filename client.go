@@ -101,7 +101,7 @@ func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
 // handshake returns the delegate's settings.
 func (s *dialSettings) handshake(commands []delegate.Command) delegate.Config {
 	return delegate.Config{
-		Name: s.config.Name, Codecs: codecNames(s.codecs), Commands: commands,
+		Name: s.config.Name, Codecs: codecNames(s.codecs), Compressions: s.compressionNames(), Commands: commands,
 		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: s.config.Window,
 		HandshakeBytes: s.config.HandshakeBytes, HandshakeTimeout: s.config.HandshakeTimeout,
 		AllowDifferences: s.config.AllowShapeDifferences,
@@ -150,6 +150,7 @@ func newClient[T any](carrier *transport.Conn, agreement delegate.Agreement, reg
 	}
 	c.engine = core.NewClient(carrier, core.ClientConfig{
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
+		Compressor: settings.compressor(agreement, settings.config.CompressionThreshold),
 	})
 	for _, interceptor := range slices.Backward(settings.interceptors) {
 		next := c.start
@@ -169,7 +170,7 @@ func (s *shared) log() *slog.Logger {
 }
 
 func peerOf(conn net.Conn, agreement delegate.Agreement) Peer {
-	peer := Peer{Address: conn.RemoteAddr(), Name: agreement.PeerName, Codec: agreement.Codec}
+	peer := Peer{Address: conn.RemoteAddr(), Name: agreement.PeerName, Codec: agreement.Codec, Compression: agreement.Compression}
 	if secure, ok := conn.(*tls.Conn); ok {
 		state := secure.ConnectionState()
 		peer.TLS = &state

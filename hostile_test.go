@@ -25,7 +25,7 @@ type rawClient struct {
 	conn *transport.Conn
 }
 
-func (b *bench) rawClient() *rawClient {
+func (b *bench) rawClient(changes ...func(*delegate.Config)) *rawClient {
 	b.t.Helper()
 	conn, err := b.dial(context.Background())
 	if err != nil {
@@ -38,6 +38,9 @@ func (b *bench) rawClient() *rawClient {
 		config.Commands = append(config.Commands, delegate.Command{Name: labCommands.At(i).Name(), Shape: labCommands.At(i).Shape()})
 	}
 	config.Commands = append(config.Commands, delegate.Command{Name: "unheardOf", Shape: labCommands.At(0).Shape()})
+	for _, change := range changes {
+		change(&config)
+	}
 	if _, err := delegate.Connect(context.Background(), carrier, config); err != nil {
 		b.t.Fatal(err)
 	}
@@ -133,7 +136,7 @@ func TestBadCommandsFailAlone(t *testing.T) {
 	c.wantRefused(core.MakeSequence(2, 1), core.InvalidArgument)
 	c.command("add", core.MakeSequence(100, 1), `{}`)
 	c.wantRefused(core.MakeSequence(100, 1), core.ResourceExhausted)
-	c.write(core.Frame{Kind: core.KindCommand, Command: number("add"), Sequence: 3, Flags: 0x80})
+	c.write(core.Frame{Kind: core.KindCommand, Command: number("add"), Sequence: 3, Flags: core.FlagCompressed}) // not agreed on
 	c.wantRefused(3, core.Unimplemented)
 	c.write(core.Frame{Kind: core.KindCommand, Command: number("add"), Sequence: 3, Flags: core.FlagStream})
 	c.wantRefused(3, core.InvalidArgument)
@@ -415,6 +418,12 @@ type rawServer struct {
 // against returns a client of a raw server.
 func against(t testing.TB, options ...edict.DialOption) (*edict.Client[*lab], *rawServer) {
 	t.Helper()
+	return againstWith(t, func(*delegate.Config) {}, options...)
+}
+
+// againstWith is against, with a change to the server's handshake.
+func againstWith(t testing.TB, change func(*delegate.Config), options ...edict.DialOption) (*edict.Client[*lab], *rawServer) {
+	t.Helper()
 	ours, theirs := transport.MemoryPipe()
 	carrier := transport.NewConn(theirs, transport.Config{})
 	var config delegate.Config
@@ -422,6 +431,7 @@ func against(t testing.TB, options ...edict.DialOption) (*edict.Client[*lab], *r
 	for i := range labCommands.Len() {
 		config.Commands = append(config.Commands, delegate.Command{Name: labCommands.At(i).Name(), Shape: labCommands.At(i).Shape()})
 	}
+	change(&config)
 	accepted := make(chan error, 1)
 	go func() {
 		_, err := delegate.NewAcceptor(config).Accept(carrier, nil)

@@ -14,6 +14,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -207,6 +208,25 @@ func (deaf) Exec(ctx context.Context, l *lab, inputs edict.Source[string], resul
 	return results.Send(size)
 }
 
+// stoic tells what it gets of its inputs, and goes on after errors.
+type stoic struct{}
+
+func (stoic) Exec(_ context.Context, _ *lab, inputs edict.Source[int], results edict.Sink[string]) error {
+	var got []string
+	for len(got) < 5 {
+		n, err := inputs.Receive()
+		switch {
+		case err == io.EOF:
+			got = append(got, "end")
+		case err != nil:
+			got = append(got, "error")
+		default:
+			got = append(got, strconv.Itoa(n))
+		}
+	}
+	return results.Send(strings.Join(got, " "))
+}
+
 // peek hands its context to the test and sends metadata back.
 type peek struct{}
 
@@ -222,7 +242,7 @@ func (peek) Exec(ctx context.Context, l *lab) (string, error) {
 var labCommands = edict.Commands(
 	edict.Unary[add](), edict.Unary[fail](), edict.Unary[misbehave](), edict.Unary[wait](), edict.Unary[stubborn](),
 	edict.Unary[repeat](), edict.ServerStream[count](), edict.ServerStream[flood](), edict.Unary[peek](),
-	edict.Duplex[sumUp](), edict.Duplex[parrot](), edict.Duplex[deaf](),
+	edict.Duplex[sumUp](), edict.Duplex[parrot](), edict.Duplex[deaf](), edict.Duplex[stoic](),
 	edict.Unary[enter](), edict.Unary[raise](), edict.Unary[*statement](), edict.Unary[hold](), edict.Unary[breakTurn](),
 	edict.ServerStream[holdStream](), edict.Duplex[holdDuplex](),
 	edict.Unary[inLane](), edict.Unary[complain](), edict.Unary[keep[int]]().Named("keepNumber"), edict.Unary[keep[string]]().Named("keepText"),

@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"math"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/codec/json"
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/delegate"
 	"github.com/edict-go/edict/handler"
 )
 
@@ -43,6 +47,10 @@ type ClientConfig struct {
 	// WriteTimeout is how long the server may take nothing of what is written before the connection
 	// is given up; 0 is 30 s.
 	WriteTimeout time.Duration
+	// CompressionThreshold is the size, in bytes, from which an encoded command or input is compressed, on
+	// connections that have agreed to compress (see WithCompression); 0 is 4 KiB. If it is negative the
+	// client compresses nothing; results may come compressed all the same.
+	CompressionThreshold int
 	// AllowShapeDifferences lets Dial succeed although some commands have another shape on the
 	// server, as during a rolling upgrade. Codecs that write the names of fields cope with fields
 	// that only one side has; with those that don't (MUS, compact MessagePack) just the commands
@@ -64,6 +72,10 @@ type ServerConfig struct {
 	// Window is how many bytes of a command's inputs may be under way before it takes some; 0 is
 	// 256 KiB.
 	Window int
+	// CompressionThreshold is the size, in bytes, from which an encoded result is compressed, on connections
+	// that have agreed to compress (see WithCompression); 0 is 4 KiB. If it is negative the server
+	// compresses nothing; commands and inputs may come compressed all the same.
+	CompressionThreshold int
 	// MaxInFlightServer is how many commands may be in flight on all connections together; 0 is
 	// 262,144, negative is no limit. Those beyond are Refused with a retry hint.
 	MaxInFlightServer int
@@ -98,9 +110,10 @@ type serverSettings struct {
 }
 
 type shared struct {
-	codecs []codec.Codec
-	tls    *tls.Config
-	logger *slog.Logger
+	codecs       []codec.Codec
+	compressions []Compression
+	tls          *tls.Config
+	logger       *slog.Logger
 }
 
 func defaultShared() shared { return shared{codecs: []codec.Codec{json.Codec}} }
@@ -125,6 +138,36 @@ type Codec = codec.Codec
 // it has too. They replace the default, which is JSON alone: name json.Codec among them to keep it.
 func WithCodecs(codecs ...codec.Codec) Option {
 	return option(func(s *shared) { s.codecs = codecs })
+}
+
+// Compression is an algorithm for WithCompression. See [core.Compression].
+type Compression = core.Compression
+
+// WithCompression lets connections compress large messages, if both sides have this option: the server
+// takes the first of the client's algorithms that it has too, and without a common one nothing is
+// compressed. They are s2.Compression, quick, and zstd.Compression, smaller and two to five times as slow, from
+// the packages compression/s2 and compression/zstd. [Peer.Compression] tells what came of it.
+//
+// Commands, inputs and results are compressed one by one, if their encoding has 4 KiB at least (see
+// ClientConfig.CompressionThreshold and ServerConfig.CompressionThreshold) and loses an eighth of its size
+// at least. What can't be compressed so goes as it is; it has cost the attempt. Metadata is never
+// compressed.
+//
+// It is worth it where the network is what is waited for, and the messages are text (JSON) or repeat
+// themselves: between data centres, not between two processes of one machine. It costs processor time on
+// both sides, in the goroutines that encode and decode, and memory for one inflated message per call.
+//
+// What MaxFrame allows is allowed before compression: a message must not be longer than that when it is
+// inflated, which is checked before it is. But a client needs to send only a thousandth of it to make a
+// server use that memory, so choose MaxFrame, MaxInFlight and MaxInFlightServer for what the server can
+// hold.
+//
+// Compression tells something about what is encrypted: who can see how long messages are, and can choose a
+// part of one, finds out by its length whether that part repeats something else in it (the attacks CRIME
+// and BREACH). So don't compress messages in which secrets, such as tokens, stand beside what an attacker
+// may choose: let them have a connection without compression, or put the secrets into metadata.
+func WithCompression(algorithms ...Compression) Option {
+	return option(func(s *shared) { s.compressions = algorithms })
 }
 
 // WithTLS sets the configuration for tls:// addresses: on a server with a certificate, on a client
@@ -161,3 +204,29 @@ type ServerInterceptor = handler.Interceptor
 
 // ServerCall is a command as a ServerInterceptor sees it. See [handler.Call].
 type ServerCall = handler.Call
+
+func (s *shared) compressionNames() []string {
+	var names []string
+	for _, c := range s.compressions {
+		names = append(names, c.Name())
+	}
+	return names
+}
+
+// compressor returns what compresses the messages of a connection, nil if it has not agreed to compress.
+func (s *shared) compressor(agreement delegate.Agreement, threshold int) *core.Compressor {
+	i := slices.IndexFunc(s.compressions, func(c Compression) bool { return c.Name() == agreement.Compression })
+	if agreement.Compression == "" || i < 0 {
+		return nil
+	}
+	switch {
+	case threshold == 0:
+		threshold = core.DefaultCompressionThreshold
+	case threshold < 0:
+		threshold = math.MaxInt
+	}
+	return &core.Compressor{
+		Compression: s.compressions[i], Threshold: threshold,
+		MaxReceive: agreement.MaxReceive, MaxSend: agreement.MaxSend,
+	}
+}

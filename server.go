@@ -42,7 +42,8 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		}
 	}
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
-		Name: config.Name, Codecs: codecNames(s.settings.codecs), Commands: definitions(commands),
+		Name: config.Name, Codecs: codecNames(s.settings.codecs), Compressions: s.settings.compressionNames(),
+		Commands: definitions(commands),
 		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: config.Window,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 	})
@@ -171,7 +172,8 @@ func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agree
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
-		Peer: peerOf(carrier.NetConn(), agreement),
+		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
+		Peer:       peerOf(carrier.NetConn(), agreement),
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/compression/s2"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/delegate"
 	"github.com/edict-go/edict/transport"
@@ -58,7 +59,7 @@ func (c fuzzedTurn) Exec(ctx context.Context, f *fuzzed, out edict.Sink[int]) er
 // hang, must end that connection when the client has ended it, and must go on serving others.
 func FuzzSession(f *testing.F) {
 	commands := edict.Commands(edict.Unary[fuzzedSum](), edict.ServerStream[fuzzedCount](), edict.Duplex[fuzzedTotal](), edict.ServerStream[fuzzedTurn]())
-	server := edict.NewServer(&fuzzed{}, commands, edict.WithLogger(slog.New(slog.DiscardHandler)))
+	server := edict.NewServer(&fuzzed{}, commands, edict.WithLogger(slog.New(slog.DiscardHandler)), edict.WithCompression(s2.Compression))
 	listener := transport.NewMemory()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -88,6 +89,8 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte("\x01\x10\x00\x00\x01\x02{}\x10\x00\x00\x01\x02{}\x22\x00\x00\x00\x00\x20\x00\x00\x00\x02ab"))
 	f.Add([]byte("\x01\x10\x18\x02\x00\x02{}\x11\x00\x00\x00\x011\x11\x00\x00\x00\x012\x12\x00\x00\x00\x00"))
 	f.Add([]byte("\x01\x10\x08\x03\x00\x0b{\"To\":9999}\x10\x08\x03\x01\x02{}\x10\x08\x03\x02\x01{\x10\x08\x03\x03\x02{}\x16\x00\x00\x01\x00\x16\x00\x00\x00\x00"))
+	f.Add([]byte("\x01\x10\x80\x00\x00\x06\x05\x10{\"A\":1}\x10\x80\x00\x01\x07\xff\xff\xff\xff\x0f\x00\x61"))
+	f.Add(frame(core.Frame{Kind: core.KindCommand, Flags: core.FlagCompressed, Body: s2.Compression.Append(nil, []byte(`{"A":1,"B":2}`))}))
 	f.Fuzz(func(t *testing.T, program []byte) {
 		conn, err := listener.Dial(t.Context())
 		if err != nil {
@@ -95,7 +98,7 @@ func FuzzSession(f *testing.F) {
 		}
 		carrier := transport.NewConn(conn, transport.Config{})
 		if _, err := delegate.Connect(t.Context(), carrier, delegate.Config{
-			Codecs: []string{"json"}, Window: 1000,
+			Codecs: []string{"json"}, Compressions: []string{"s2"}, Window: 1000,
 			Commands: []delegate.Command{{Name: "fuzzedSum"}, {Name: "fuzzedCount"}, {Name: "fuzzedTotal"}, {Name: "fuzzedTurn"}, {Name: "unknown"}},
 			// Whatever the shapes are: they are not what is tested.
 			AllowDifferences: true, NamesFields: func(string) bool { return true },
