@@ -3,6 +3,7 @@ package core
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 )
 
 // LargeBody is the size from which a body is handed on in a Buffer of its own instead of being
@@ -51,9 +52,8 @@ func (b *Buffer) Join() []byte {
 		joined.Bytes = append(joined.Bytes, next.Bytes...)
 		next.Release()
 	}
-	first := &Buffer{Bytes: b.Bytes}
-	first.Release()
-	b.Bytes, b.more = joined.Bytes, nil
+	b.Bytes, joined.Bytes, b.more = joined.Bytes, b.Bytes, nil
+	joined.Release()
 	return b.Bytes
 }
 
@@ -67,8 +67,34 @@ const (
 
 var bufferPools [maxClass - minClass + 1]sync.Pool
 
+// A BufferAudit is told of each Buffer that leaves the pools and comes back.
+type BufferAudit interface {
+	Got(*Buffer)
+	Released(*Buffer)
+}
+
+var bufferAudit atomic.Pointer[BufferAudit]
+
+// AuditBuffers makes audit hear of all buffers from now on, in the goroutines that use them, nil ends that.
+// It is for tests that look for buffers that are lost, released twice or used afterwards.
+func AuditBuffers(audit BufferAudit) {
+	if audit == nil {
+		bufferAudit.Store(nil)
+		return
+	}
+	bufferAudit.Store(&audit)
+}
+
 // GetBuffer returns an empty Buffer with a capacity of at least size.
 func GetBuffer(size int) *Buffer {
+	buffer := getBuffer(size)
+	if audit := bufferAudit.Load(); audit != nil {
+		(*audit).Got(buffer)
+	}
+	return buffer
+}
+
+func getBuffer(size int) *Buffer {
 	class := bits.Len(uint(max(size-slack, 1)-1)) - minClass
 	class = max(class, 0)
 	if class >= len(bufferPools) {
@@ -90,6 +116,9 @@ func (b *Buffer) Release() {
 		next.Release()
 	}
 	b.more, b.Compressed = nil, false
+	if audit := bufferAudit.Load(); audit != nil {
+		(*audit).Released(b)
+	}
 	// The class whose requests this capacity can serve: the largest that is not above it. The bytes
 	// may have been grown by append, so the capacity is not one that GetBuffer made.
 	class := bits.Len(uint(max(cap(b.Bytes)-slack, 1))) - 1 - minClass

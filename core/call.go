@@ -31,7 +31,7 @@ type call struct {
 	scratch  *Buffer   // to encode the command in
 	current  delivered // the last message
 	consumed int       // bytes taken and not yet credited
-	failed   *Error    // the error that has ended the call, for later Receives
+	failed   error     // what has ended the call, for later Receives
 	sawEnd   bool      // the server has ended the call and nothing is left in the queue
 
 	mu        sync.Mutex // guards the following
@@ -66,7 +66,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
 	pooled.window = c.config.Window
 	if out.Inputs != nil {
-		pooled.sending = newSending(out.Inputs, c.config.InputWindow, out.Bulk)
+		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Bulk)
 	}
 	return pooled
 }
@@ -74,6 +74,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 // recycle gives back a call that is in no slot and that no one else knows of.
 func (c *Client) recycle(done *call) {
 	if done.sending != nil {
+		done.sending.stop()
 		return // another goroutine of the caller may be in Send
 	}
 	select {
@@ -176,10 +177,11 @@ func (c *call) deliver(frame *Frame) error {
 		frame.Buffer.Release()
 		return nil
 	}
-	if frame.Kind == KindResult && c.failure == nil {
+	if frame.Kind == KindResult && c.failure == nil { // after a failure there must be no gap
 		if err := c.enqueueLocked(frame); err != nil {
 			if isLast(frame) { // the call's slot is free, so who ends the client won't find it
 				c.ended, c.failure = true, connectionError(err, nil)
+				c.stopSending()
 				c.wake()
 			}
 			return err
@@ -190,13 +192,12 @@ func (c *call) deliver(frame *Frame) error {
 	}
 	if frame.Kind != KindResult || frame.Flags&FlagLast != 0 {
 		c.ended = true
+		c.stopSending()
 		if len(frame.Metadata) > 0 {
 			c.metadata = append([]byte(nil), frame.Metadata...)
 		}
-		if frame.Kind != KindResult {
-			frame.Buffer.Release()
-		}
 	}
+	frame.Buffer.Release() // unless it is in the queue
 	c.wake()
 	return nil
 }
@@ -344,6 +345,7 @@ func (c *call) poll() (Message, callState) {
 // finish returns what a Receive after the last result returns.
 func (c *call) finish() error {
 	if c.failure == nil {
+		c.failed = io.EOF
 		return io.EOF
 	}
 	c.failed = named(c.failure, c.name)
@@ -396,15 +398,16 @@ func (c *call) abandon(err *Error) error {
 	}
 	c.mu.Unlock()
 	c.failed = named(err, c.name)
-	if c.sending != nil {
-		c.sending.wake()
-	}
-	if ended || err.Outcome == NotSent || err.Outcome == Refused {
+	c.stopSending()
+	if ended || err.Outcome == NotSent {
 		return err
 	}
 	if c.client.transport.Withdraw(c.sequence, c.position) {
 		err.Outcome = NotSent
 		c.client.vacate(c)
+		return err
+	}
+	if err.Outcome == Refused { // the server says so to the slot as well
 		return err
 	}
 	// An error means that the connection has ended, and the command's context with it.
@@ -461,6 +464,7 @@ func (c *call) Cancel(cause error) {
 	}
 	tell := !c.ended && !c.abandoned
 	c.mu.Unlock()
+	c.stopSending()
 	if tell {
 		// Withdrawing is for the caller's own goroutine, which Receive or Close bring here.
 		_ = c.client.transport.Post(Frame{Kind: KindCancel, Sequence: c.sequence})

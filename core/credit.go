@@ -53,5 +53,16 @@ func (c *Credit) Add(body []byte) bool {
 	return true
 }
 
+// Return gives back what Take has taken for a message that was not sent after all.
+func (c *Credit) Return(size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.available += size
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
 // CreditBody returns the body of a CREDIT frame.
 func CreditBody(size int) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(size)) }

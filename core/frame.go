@@ -202,6 +202,7 @@ type Transport interface {
 	// Close closes the connection at once and makes every other method return. cause is what they
 	// return as their error; the first cause stays. It waits for no one.
 	Close(cause error)
-	// Wait waits until the goroutines that the transport started have ended, after Close.
+	// Wait waits until the goroutines that the transport started have ended, after Close and after Run has
+	// returned.
 	Wait()
 }

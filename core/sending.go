@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"io"
 )
@@ -15,12 +16,23 @@ type sending struct {
 
 	credit Credit
 	ready  chan struct{} // capacity 1: the call has changed
+	// ctx ends when the call has ended in any way, or its context has: Send waits for nothing then.
+	ctx  context.Context
+	stop context.CancelFunc
 }
 
-func newSending(encoder CommandEncoder, window int, bulk bool) *sending {
+func newSending(ctx context.Context, encoder CommandEncoder, window int, bulk bool) *sending {
 	s := &sending{encoder: encoder, bulk: bulk, ready: make(chan struct{}, 1)}
+	s.ctx, s.stop = context.WithCancel(ctx)
 	s.credit.Set(window)
 	return s
+}
+
+// stopSending ends a Send that waits, because the call has ended.
+func (c *call) stopSending() {
+	if c.sending != nil {
+		c.sending.stop()
+	}
 }
 
 // wake makes a waiting Send look again. Any goroutine may call it.
@@ -63,9 +75,12 @@ func (c *call) Send(input any) error {
 	if len(encoded) >= LargeBody {
 		frame.Buffer = buffer
 	}
-	_, err = c.client.transport.Send(c.ctx, frame)
+	_, err = c.client.transport.Send(s.ctx, frame)
 	if err != nil || frame.Buffer == nil {
 		buffer.Release()
+	}
+	if err != nil {
+		s.credit.Return(len(encoded) + ResultOverhead) // the command will not see it, so it would not make room for it
 	}
 	return c.inputError(err)
 }
@@ -86,7 +101,7 @@ func (c *call) takeCredit(size int) error {
 		select {
 		case <-wait:
 		case <-c.sending.ready:
-		case <-c.done:
+		case <-c.sending.ctx.Done():
 		}
 	}
 }
@@ -121,6 +136,6 @@ func (c *call) CloseSend() error {
 		return nil
 	}
 	s.closed = true
-	_, err := c.client.transport.Send(c.ctx, Frame{Kind: KindInputEnd, Sequence: c.sequence})
+	_, err := c.client.transport.Send(s.ctx, Frame{Kind: KindInputEnd, Sequence: c.sequence})
 	return c.inputError(err)
 }

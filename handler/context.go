@@ -220,6 +220,7 @@ func (c *commandContext) SendResult(buffer *core.Buffer) error {
 		buffer.Release()
 	}
 	if err != nil {
+		c.extra.credit.Return(size + core.ResultOverhead) // the caller will not see it, so it would not make room for it
 		return c.sendError(err)
 	}
 	return nil

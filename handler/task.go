@@ -128,6 +128,9 @@ func (t *task) panicked(cause any) error {
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
 	response, before := ctx.finish()
+	if before == context.Canceled && err == nil && ctx.stream {
+		err = before // results may have been dropped, so it must not look complete
+	}
 	ctx.dropInputs()
 	frame := t.lastFrame(err, before, response)
 	if t.turn != nil {

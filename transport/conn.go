@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -64,6 +65,8 @@ type Conn struct {
 
 	// done is closed when the connection has failed or was closed; writer.err has the cause then.
 	done chan struct{}
+
+	waited sync.Once // of the first Wait, which gives the reader's buffers back
 }
 
 var _ core.Transport = (*Conn)(nil)
@@ -169,8 +172,11 @@ func (c *Conn) Close(cause error) {
 	c.writer.fail(cause)
 }
 
-// Wait implements core.Transport. Received frames must not be used any more.
-func (c *Conn) Wait() { c.writer.pumps.Wait() }
+// Wait implements core.Transport. Nobody may receive any more, nor use what was received.
+func (c *Conn) Wait() {
+	c.writer.pumps.Wait()
+	c.waited.Do(c.reader.release)
+}
 
 // Done is closed when the connection has failed or was closed.
 func (c *Conn) Done() <-chan struct{} { return c.done }

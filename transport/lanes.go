@@ -36,6 +36,9 @@ func (l *lanes) takes(frame *core.Frame) bool {
 	switch frame.Kind {
 	case core.KindInput, core.KindInputEnd, core.KindResult, core.KindEnd, core.KindError:
 		return frame.Bulk || len(frame.Body) >= core.LargeBody || len(l.turns) > 0 && l.bySequence[frame.Sequence] != nil
+	case core.KindCancel: // it must not overtake its COMMAND: the peer does not know the call yet
+		own := l.bySequence[frame.Sequence]
+		return own != nil && own.frames[0].Kind == core.KindCommand
 	}
 	return false
 }
@@ -156,12 +159,11 @@ func (l *lanes) drop(w *writer, sequence core.Sequence) (unfinishedCommand bool)
 		if i == 0 {
 			l.size += own.sent
 		}
-		ends := frames[i].Kind == core.KindEnd || frames[i].Kind == core.KindError
 		switch {
-		case ends:
+		case frames[i].Kind == core.KindError, frames[i].Kind == core.KindEnd && i == 0:
 			l.add(frames[i], 0)
 			continue
-		case frames[i].Kind == core.KindResult && frames[i].Flags&core.FlagLast != 0:
+		case frames[i].Kind == core.KindEnd, frames[i].Kind == core.KindResult && frames[i].Flags&core.FlagLast != 0:
 			l.add(core.Frame{Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, &core.Error{
 				Code: core.Canceled, Outcome: core.Executed, Message: "the result is not wanted any more",
 			})}, 0)

@@ -183,23 +183,51 @@ func TestACommandInPartsIsWithdrawn(t *testing.T) {
 
 // Drop drops results that nobody wants, but never the frame that ends the call.
 func TestDrop(t *testing.T) {
-	inBubble(t, Config{}, func(t *testing.T, client *Conn, far net.Conn) {
+	inBubble(t, Config{QueueBytes: 4 << 20}, func(t *testing.T, client *Conn, far net.Conn) {
 		jam(t, client)
 		sendLarge(t, client, core.KindResult, 0, 1, 3*maxFragment)
 		mustSend(t, client, core.Frame{Kind: core.KindEnd, Sequence: 1})
-		sendLarge(t, client, core.KindResult, core.FlagLast, 2, 3*maxFragment)
-		client.Drop(1)
-		client.Drop(2)
-		client.Drop(3) // has nothing
+		sendLarge(t, client, core.KindResult, core.FlagLast, 2, maxFragment)
+		sendLarge(t, client, core.KindResult, 0, 3, maxFragment)
+		failure := core.AppendError(nil, &core.Error{Code: core.DataLoss, Outcome: core.Executed})
+		mustSend(t, client, core.Frame{Kind: core.KindError, Sequence: 3, Body: failure})
+		mustSend(t, client, core.Frame{Kind: core.KindEnd, Sequence: 4, Bulk: true})
+		for sequence := range core.Sequence(6) { // 0 and 5 have nothing
+			client.Drop(sequence)
+		}
 		server := NewConn(far, Config{})
 		mustReceive(t, server)
-		got := []seen{mustReceive(t, server), mustReceive(t, server)}
-		slices.SortFunc(got, func(a, b seen) int { return int(a.sequence) - int(b.sequence) })
-		if got[0].kind != core.KindEnd || got[1].kind != core.KindError {
-			t.Errorf("got %v and %v", got[0].kind, got[1].kind)
+		got := make(map[core.Sequence]seen)
+		for range 4 {
+			frame := mustReceive(t, server)
+			got[frame.sequence] = frame
 		}
-		if e := core.DecodeError([]byte(got[1].body)); e.Code != core.Canceled || e.Outcome != core.Executed {
-			t.Errorf("the result is replaced by %v, %v", e, e.Outcome)
+		// A stream of which results are missing must not end as if it were complete.
+		for sequence, code := range map[core.Sequence]core.Code{1: core.Canceled, 2: core.Canceled, 3: core.DataLoss} {
+			if got[sequence].kind != core.KindError {
+				t.Errorf("call %v ends with %v", sequence, got[sequence].kind)
+			} else if e := core.DecodeError([]byte(got[sequence].body)); e.Code != code || e.Outcome != core.Executed {
+				t.Errorf("call %v ends with %v, %v", sequence, e, e.Outcome)
+			}
+		}
+		if got[4].kind != core.KindEnd {
+			t.Errorf("a call without results to drop ends with %v", got[4].kind)
+		}
+	})
+}
+
+// A CANCEL whose COMMAND goes in parts comes after it: the peer would not know the call yet.
+func TestCancelBehindItsCommand(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, client *Conn, far net.Conn) {
+		jam(t, client)
+		sendLarge(t, client, core.KindCommand, 0, 1, 3*maxFragment)
+		if err := client.Post(core.Frame{Kind: core.KindCancel, Sequence: 1}); err != nil {
+			t.Fatal(err)
+		}
+		server := NewConn(far, Config{})
+		mustReceive(t, server)
+		if first, second := mustReceive(t, server), mustReceive(t, server); first.kind != core.KindCommand || second.kind != core.KindCancel {
+			t.Errorf("got %v, then %v", first.kind, second.kind)
 		}
 	})
 }

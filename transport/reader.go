@@ -293,6 +293,18 @@ func (r *reader) idle() {
 	}
 }
 
+// release gives all buffers back, when nobody reads any more.
+func (r *reader) release() {
+	if r.large != nil && (r.part == nil || r.part.buffer == nil || r.part.buffer.Last() != r.large) {
+		r.large.Release()
+	}
+	for _, message := range r.partials {
+		message.buffer.Release()
+	}
+	r.buffer.Release()
+	r.large, r.partials, r.buffer, r.data = nil, nil, nil, nil
+}
+
 // end returns the error for the end of the connection: io.EOF between two frames, else
 // io.ErrUnexpectedEOF.
 func (r *reader) end() error {

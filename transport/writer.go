@@ -136,6 +136,9 @@ func (c *Conn) SendPreface(preface [PrefaceSize]byte) {
 	w := &c.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.err != nil {
+		return // as Post will say
+	}
 	w.grow()
 	w.pending.buffer.Bytes = append(w.pending.buffer.Bytes, preface[:]...)
 	w.pending.size += len(preface)

@@ -110,9 +110,6 @@ func (s *simulation) startCall() action {
 	}
 	if c.how != byBare {
 		c.size = s.size()
-		if cancelOvertakes && c.size > fragment/2 && (c.how == byStart || c.how == byInvocation || c.how == byDuplex) {
-			c.size = 100
-		}
 		switch s.random.IntN(30) {
 		case 0:
 			c.fault = unencodable
@@ -195,11 +192,7 @@ func (s *simulation) orderRun() action {
 	if c == nil {
 		return action{}
 	}
-	o := s.drawOrder(c)
-	if creditIsLost && o.kind == orderSend && s.lab.runs[c.id].failed {
-		return action{}
-	}
-	return s.order(c, o)
+	return s.order(c, s.drawOrder(c))
 }
 
 // drawOrder draws what a command is to do.
@@ -243,7 +236,7 @@ func (s *simulation) feedInput() action {
 	if c == nil || c.link.crowded() {
 		return action{}
 	}
-	if s.one(8) || creditIsLost && c.feedFail {
+	if s.one(8) {
 		return s.endInputs(c)
 	}
 	input := letter{Call: c.id, Index: len(c.fed), Size: s.size()}

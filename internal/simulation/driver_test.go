@@ -39,21 +39,6 @@ func (c settings) String() string {
 
 const writeTimeout = 7 * time.Second
 
-// Faults that the simulation has found and that are not mended yet; see docs/guarantees.md. As long as one is
-// true, the driver or the model passes it over. Who mends one removes its constant.
-const (
-	// A message that is too large to be sent uses up its credit all the same.
-	creditIsLost = true
-	// Exchange.Receive, called once more after io.EOF, tells that the context has ended since.
-	endIsForgotten = true
-	// The CANCEL of a call whose COMMAND goes in parts overtakes them, and the server ignores it.
-	cancelOvertakes = true
-	// A stream whose last results were dropped, because it was cancelled, ends as if it were complete.
-	cutShort = true
-	// The Send of an input that waits for room to be queued goes on waiting when the call has ended.
-	inputsWaitForRoom = true
-)
-
 // simulation is the life of one seed. The driver's goroutine owns it.
 type simulation struct {
 	t        *testing.T
@@ -148,6 +133,7 @@ func (s *simulation) note(format string, arguments ...any) {
 // live runs the life of a seed and returns the hash of its story. It must be called in a bubble.
 func live(t *testing.T, seed uint64, racing bool) (uint64, *simulation) {
 	before := runtime.NumGoroutine()
+	buffers.begin(seed)
 	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: &lab{runs: map[int]*run{}}, racing: racing}
 	s.begin()
 	problem := s.guard(func() {
@@ -173,6 +159,9 @@ func live(t *testing.T, seed uint64, racing bool) (uint64, *simulation) {
 		if left := inBubble(); len(left) > 0 {
 			t.Errorf("%v\n%sseed %d: %d goroutines are left behind\n%s", s.config, s.story, seed, len(left), strings.Join(left, "\n\n"))
 		}
+	}
+	if problems := buffers.end(slices.ContainsFunc(s.calls, func(c *call) bool { return c.left && c.how != byRange })); problem == "" && len(problems) > 0 {
+		t.Errorf("%v\n%sseed %d: %s", s.config, s.story, seed, strings.Join(problems, "\n"))
 	}
 	hash := fnv.New64a()
 	_, _ = hash.Write(s.story)

@@ -328,10 +328,8 @@ func (s *simulation) checkCalls() {
 // checkInputs checks the inputs of a call on both sides, and that nobody waits for what is there.
 func (s *simulation) checkInputs(c *call, r *run) {
 	if c.feeding {
-		// It has credit, so it waits for room in the queue. Only its context ends that; see the findings.
-		queued := inputsWaitForRoom && (!c.offered || c.room > 0) && c.link.near.writing
 		switch {
-		case c.ctx.Err() != nil || !c.link.alive() || (c.over || c.canceled || c.lastRead) && !queued:
+		case c.ctx.Err() != nil || !c.link.alive() || c.over || c.canceled || c.lastRead:
 			s.violated("%v waits to send an input, and it has ended", c)
 		case c.offered && c.room > 0 && !c.link.near.writing:
 			s.violated("%v waits to send an input, and it has %d bytes of credit", c, c.room)

@@ -7,11 +7,15 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/edicttest"
 	"github.com/edict-go/edict/internal/leak"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	core.AuditBuffers(buffers)
+	leak.Main(m)
+}
 
 var tellStory = flag.Bool("edict.story", false, "log the story of each seed")
 
@@ -55,7 +59,7 @@ var regressions = []struct {
 	{432, "a Send that waits for room in the queue did not heed its context"},
 	{596, "a client did not leave a server that goes away when its last call had ended"},
 	{781, "a small result overtook a large one of its call"},
-	{13608, "finding 3: results of a cancelled stream were dropped, and it ended as if it were complete"},
+	{13608, "results of a cancelled stream were dropped, and it ended as if it were complete"},
 }
 
 func TestRegressions(t *testing.T) {
