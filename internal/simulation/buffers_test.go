@@ -11,19 +11,19 @@ import (
 
 // buffers knows all buffers that are out, from the beginning of the process. A buffer that is released
 // twice or used afterwards is noticed at once, or by its poison in what someone receives; one that is
-// lost, at the end of the seed.
+// lost, at the end of its life.
 var buffers = &bufferAudit{out: map[*core.Buffer]lent{}}
 
 type bufferAudit struct {
 	mu       sync.Mutex // guards the following; held briefly, since a bubble's clock stops while one waits for it
-	seed     uint64
+	life     int        // of a seed, the present one
 	out      map[*core.Buffer]lent
 	problems []string
 }
 
 // lent is what is known of a buffer that is out.
 type lent struct {
-	seed uint64
+	life int
 	by   [12]uintptr // who got it
 }
 
@@ -37,7 +37,7 @@ func (a *bufferAudit) Got(buffer *core.Buffer) {
 	if _, ok := a.out[buffer]; ok {
 		a.problems = append(a.problems, "a buffer was given to two owners")
 	}
-	l := lent{seed: a.seed}
+	l := lent{life: a.life}
 	runtime.Callers(3, l.by[:])
 	a.out[buffer] = l
 }
@@ -57,10 +57,10 @@ func (a *bufferAudit) Released(buffer *core.Buffer) {
 }
 
 // begin is called before a seed's life, end after it, when nothing of it moves any more.
-func (a *bufferAudit) begin(seed uint64) {
+func (a *bufferAudit) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.seed, a.problems = seed, nil
+	a.life, a.problems = a.life+1, nil
 }
 
 // end returns what is wrong with the buffers of the seed. dropped says that an Invocation was cancelled and
@@ -72,7 +72,7 @@ func (a *bufferAudit) end(dropped bool) []string {
 	for buffer, l := range a.out {
 		by := trace(l.by[:])
 		switch {
-		case l.seed != a.seed:
+		case l.life != a.life:
 		case strings.Contains(by, "core.(*call).encode"), strings.Contains(by, "handler.(*task).Scratch"):
 			// These belong to a call or a task, which is kept for the next one, or to the garbage collector.
 		case dropped && strings.Contains(by, "core.(*Client).read"):

@@ -133,7 +133,7 @@ func (s *simulation) note(format string, arguments ...any) {
 // live runs the life of a seed and returns the hash of its story. It must be called in a bubble.
 func live(t *testing.T, seed uint64, racing bool) (uint64, *simulation) {
 	before := runtime.NumGoroutine()
-	buffers.begin(seed)
+	buffers.begin()
 	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: &lab{runs: map[int]*run{}}, racing: racing}
 	s.begin()
 	problem := s.guard(func() {
