@@ -152,6 +152,31 @@ func BenchmarkRaw(b *testing.B) {
 	}
 }
 
+// BenchmarkUnaryBesideUnread has 100 callers beside a stream that nobody reads, or none: both are to be as fast.
+func BenchmarkUnaryBesideUnread(b *testing.B) {
+	for _, unread := range []int{0, 1} {
+		b.Run(fmt.Sprintf("unread=%d", unread), func(b *testing.B) {
+			client := serveEcho(b, edict.WithCodecs(echo.MUS))
+			ctx, cancel := context.WithCancel(b.Context())
+			defer cancel()
+			for range unread {
+				stream, err := edict.StartStream(ctx, client, echo.Flow{Text: payload.Text})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if text, err := stream.Receive(); text != payload.Text || err != nil {
+					b.Fatal(text, err)
+				}
+			}
+			inFlight(b, 100, func() {
+				if reply, err := edict.Call(ctx, client, payload); err != nil || reply != echo.Message(payload) {
+					b.Error(reply, err)
+				}
+			})
+		})
+	}
+}
+
 // BenchmarkUnaryBesideLarge calls, one after the other, while results of 100 MB come on the same
 // connection, or none: what is asked for is the p99 of both.
 func BenchmarkUnaryBesideLarge(b *testing.B) {

@@ -41,5 +41,17 @@ func (b Blob) Exec(context.Context, *Receiver) (string, error) {
 	return strings.Repeat("b", b.Size), nil
 }
 
+// Flow sends its text without end, until its caller leaves.
+type Flow struct{ Text string }
+
+// Exec implements edict.StreamCommand.
+func (f Flow) Exec(_ context.Context, _ *Receiver, results edict.Sink[string]) error {
+	for {
+		if err := results.Send(f.Text); err != nil {
+			return err
+		}
+	}
+}
+
 // Commands has the commands of Receiver.
-var Commands = edict.Commands(edict.Unary[Echo](), edict.Unary[Blob]())
+var Commands = edict.Commands(edict.Unary[Echo](), edict.Unary[Blob](), edict.ServerStream[Flow]())

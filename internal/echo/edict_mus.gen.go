@@ -91,6 +91,28 @@ func (s echoMUS) Skip(bs []byte) (n int, err error) {
 	return
 }
 
+var FlowMUS = flowMUS{}
+
+type flowMUS struct{}
+
+func (s flowMUS) Marshal(v Flow, bs []byte) (n int) {
+	return mus.String.Marshal(v.Text, bs)
+}
+
+func (s flowMUS) Unmarshal(bs []byte) (v Flow, n int, err error) {
+	v.Text, n, err = mus.String.Unmarshal(bs)
+	return
+}
+
+func (s flowMUS) Size(v Flow) (size int) {
+	return mus.String.Size(v.Text)
+}
+
+func (s flowMUS) Skip(bs []byte) (n int, err error) {
+	n, err = mus.String.Skip(bs)
+	return
+}
+
 var MessageMUS = messageMUS{}
 
 type messageMUS struct{}
@@ -155,5 +177,6 @@ func (s messageMUS) Skip(bs []byte) (n int, err error) {
 var MUS = mus.New(
 	mus.Generated[Blob](BlobMUS),
 	mus.Generated[Echo](EchoMUS),
+	mus.Generated[Flow](FlowMUS),
 	mus.Generated[Message](MessageMUS),
 )
