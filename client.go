@@ -2,7 +2,6 @@ package edict
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/delegate"
@@ -67,6 +67,10 @@ func Dial[T any](ctx context.Context, address string, commands *Registry[T], opt
 			return nil, &Error{Code: FailedPrecondition, Outcome: NotSent, Message: err.Error(), Cause: err}
 		}
 	}
+	token, err := settings.askForToken(ctx)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := connect(ctx, address, &settings)
 	if err != nil {
 		code := Unavailable
@@ -76,7 +80,7 @@ func Dial[T any](ctx context.Context, address string, commands *Registry[T], opt
 		return nil, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err}
 	}
 	carrier := transport.NewConn(conn, transport.Config{WriteTimeout: settings.config.WriteTimeout})
-	agreement, err := delegate.Connect(ctx, carrier, settings.handshake(definitions(commands)))
+	agreement, err := delegate.Connect(ctx, carrier, settings.handshake(definitions(commands), token))
 	if err != nil {
 		endHandshake(ctx, carrier, err)
 		return nil, err
@@ -99,7 +103,7 @@ func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
 }
 
 // handshake returns the delegate's settings.
-func (s *dialSettings) handshake(commands []delegate.Command) delegate.Config {
+func (s *dialSettings) handshake(commands []delegate.Command, token auth.Token) delegate.Config {
 	return delegate.Config{
 		Name: s.config.Name, Codecs: codecNames(s.codecs), Compressions: s.compressionNames(), Commands: commands,
 		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: s.config.Window,
@@ -109,6 +113,7 @@ func (s *dialSettings) handshake(commands []delegate.Command) delegate.Config {
 			c, ok := codecNamed(s.codecs, name)
 			return ok && c.NamesFields()
 		},
+		Token: token, InsecureToken: s.insecureToken,
 	}
 }
 
@@ -170,12 +175,10 @@ func (s *shared) log() *slog.Logger {
 }
 
 func peerOf(conn net.Conn, agreement delegate.Agreement) Peer {
-	peer := Peer{Address: conn.RemoteAddr(), Name: agreement.PeerName, Codec: agreement.Codec, Compression: agreement.Compression}
-	if secure, ok := conn.(*tls.Conn); ok {
-		state := secure.ConnectionState()
-		peer.TLS = &state
+	return Peer{
+		Address: conn.RemoteAddr(), Name: agreement.PeerName, TLS: auth.TLSOf(conn), Principal: agreement.Principal,
+		Codec: agreement.Codec, Compression: agreement.Compression,
 	}
-	return peer
 }
 
 // Start implements Sender.

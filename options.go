@@ -100,6 +100,9 @@ type dialSettings struct {
 	config       ClientConfig
 	dial         func(ctx context.Context) (net.Conn, error)
 	interceptors []ClientInterceptor
+	// tokenProvider is nil if the client has no token.
+	tokenProvider TokenProvider
+	insecureToken bool
 }
 
 // serverSettings is what the options of NewServer add up to.
@@ -107,6 +110,8 @@ type serverSettings struct {
 	shared
 	config       ServerConfig
 	interceptors []ServerInterceptor
+	// authenticator is nil if everyone is let in.
+	authenticator Authenticator
 }
 
 type shared struct {

@@ -46,6 +46,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		Commands: definitions(commands),
 		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: config.Window,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
+		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
 	})
 	s.invoker = handler.NewInvoker(handler.Config{
 		MaxInFlight: config.MaxInFlightServer, IdleWorkers: config.IdleWorkers,

@@ -77,6 +77,20 @@ type Peer struct {
 	// if there is none.
 	Codec       string
 	Compression string
+	// Principal is who the server's authenticator says that the client is, nil without one. It is the
+	// same for all commands of the connection: not to be changed.
+	Principal *Principal
+}
+
+// Principal is someone whom a server's authenticator has recognised.
+type Principal struct {
+	// Scheme is how: "token", "jwt", "mtls", "unix", or one of your own. Names are unique within a
+	// scheme, at most.
+	Scheme string
+	// Name is who, as in "alice", "CN=till,O=Bank" or "uid:1000".
+	Name string
+	// Value is what else is known, for example the claims of a token. Commands read it at the same time.
+	Value any
 }
 
 // Scope is what a running command can reach through its context.

@@ -27,28 +27,37 @@ func NewAcceptor(config Config) *Acceptor {
 	return a
 }
 
-// Accept performs the handshake on a new connection, within the handshake's timeout. If refusal is
-// not nil, the client is rejected with it. After an error the caller closes the connection; if the
+// Accept performs the handshake on a new connection, within the handshake's timeout. If full is
+// not nil, the client is rejected with it. An authenticator is asked after that, before the client is
+// told anything. After an error the caller closes the connection; if the
 // client could be told why, it has been, and had time to read it.
-func (a *Acceptor) Accept(conn *transport.Conn, refusal *core.Error) (Agreement, error) {
-	if err := conn.SetDeadline(time.Now().Add(a.config.HandshakeTimeout)); err != nil {
+func (a *Acceptor) Accept(conn *transport.Conn, full *core.Error) (Agreement, error) {
+	deadline := time.Now().Add(a.config.HandshakeTimeout)
+	if err := conn.SetDeadline(deadline); err != nil {
 		return Agreement{}, err
 	}
 	greeting, err := a.receiveHello(conn)
-	if err == nil && refusal != nil {
-		err = refusal
+	if err == nil && full != nil {
+		err = full
+	}
+	var principal *core.Principal
+	if err == nil && a.config.Authenticator != nil {
+		principal, err = a.authenticate(conn, greeting, deadline)
 	}
 	var agreement Agreement
-	if err == nil {
+	if err == nil { // who is not let in learns nothing of what the server has
 		agreement, err = a.answer(conn, greeting)
+		agreement.Principal = principal
 	}
-	if err != nil {
-		if e, ok := err.(*core.Error); ok { // a reason that the client can be told
-			a.reject(conn, e)
-		}
-		return Agreement{}, err
+	switch e := err.(type) {
+	case nil:
+		return agreement, conn.SetDeadline(time.Time{})
+	case *core.Error: // a reason that the client can be told
+		a.reject(conn, e)
+	case *refusal:
+		a.reject(conn, e.told)
 	}
-	return agreement, conn.SetDeadline(time.Time{})
+	return Agreement{}, err
 }
 
 // receiveHello returns what the client says first. An error that is a *core.Error is for the client

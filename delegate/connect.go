@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/transport"
@@ -18,6 +19,9 @@ import (
 // the connection is of no use, and the caller closes it.
 func Connect(ctx context.Context, conn *transport.Conn, config Config) (Agreement, error) {
 	config = config.WithDefaults()
+	if err := config.checkToken(conn.NetConn()); err != nil {
+		return Agreement{}, err
+	}
 	if err := conn.SetDeadline(time.Now().Add(config.HandshakeTimeout)); err != nil {
 		return Agreement{}, failed(core.Unavailable, err)
 	}
@@ -44,7 +48,7 @@ func connect(conn *transport.Conn, config Config) (Agreement, error) {
 	conn.SendPreface(preface(MinVersion, MaxVersion))
 	greeting := hello{
 		name: config.Name, codecs: config.Codecs, compressions: config.Compressions,
-		maxFrame: uint64(config.MaxFrame), window: uint64(config.Window),
+		maxFrame: uint64(config.MaxFrame), window: uint64(config.Window), token: config.Token,
 	}
 	for _, command := range config.Commands {
 		greeting.commands = append(greeting.commands, commandID{command.Name, command.Shape.Fingerprint()})
@@ -68,7 +72,7 @@ func connect(conn *transport.Conn, config Config) (Agreement, error) {
 	case frame.Oversize:
 		return Agreement{}, failed(core.Internal, fmt.Errorf("the server's answer is larger than %d bytes (HandshakeBytes)", config.HandshakeBytes))
 	case frame.Kind == core.KindReject:
-		return Agreement{}, rejected(frame.Body)
+		return Agreement{}, rejected(frame.Body, config.Token)
 	case frame.Kind != core.KindWelcome:
 		return Agreement{}, failed(core.Internal, fmt.Errorf("the server answered with a %v frame", frame.Kind))
 	case answer[6] != answer[7] || answer[6] < MinVersion || answer[6] > MaxVersion:
@@ -92,12 +96,13 @@ func noAnswer(err error, timeout time.Duration) error {
 	return err
 }
 
-// rejected returns the error that a REJECT carries.
-func rejected(body []byte) error {
+// rejected returns the error that a REJECT carries, without the token, which a server may have repeated.
+func rejected(body []byte, token auth.Token) error {
 	e, err := decodeReject(body)
 	if err != nil {
 		return failed(core.Internal, fmt.Errorf("the server's REJECT: %w", err))
 	}
+	e = token.RedactError(e)
 	e.Outcome = core.NotSent
 	e.Message = "the server rejected the connection: " + e.Message
 	return e

@@ -1,8 +1,10 @@
 package delegate
 
 import (
+	"log/slog"
 	"time"
 
+	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/transport"
@@ -57,6 +59,14 @@ type Config struct {
 	AllowDifferences bool
 	// NamesFields reports whether a codec writes the names of fields. Client only.
 	NamesFields func(codecName string) bool
+	// Token is what a client authenticates itself with. Unless InsecureToken is set, Connect fails instead
+	// of sending it where others could read it (see auth.IsPrivate). Client only.
+	Token         auth.Token
+	InsecureToken bool
+	// Authenticator decides who a client is; nil lets in everyone. Server only.
+	Authenticator auth.Authenticator
+	// Logger gets the stack of an authenticator that panics. nil is slog.Default(). Server only.
+	Logger *slog.Logger
 }
 
 // Command is a command as the handshake knows it.
@@ -94,6 +104,8 @@ type Agreement struct {
 	Codec       string
 	Compression string // empty if there is none
 	PeerName    string
+	// Principal is who the client is, nil if there is no authenticator. Server only.
+	Principal   *core.Principal
 	MaxInFlight int
 	// MaxReceive and MaxSend are the largest payloads of frames that this side and the peer accept.
 	MaxReceive, MaxSend int

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/core"
 )
 
@@ -16,12 +17,16 @@ func FuzzDecodeHello(f *testing.F) {
 	f.Add(appendHello(nil, vectorHello))
 	f.Add(appendHello(appendNumber(nil, 1<<60, 5), hello{}))
 	f.Add([]byte{3, 7, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(appendHello(nil, hello{token: auth.NewToken("sesame")}))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		h, err := decodeHello(body)
 		if err != nil {
 			return
 		}
-		size := len(h.name)
+		size := len(h.name) + len(h.token.Reveal())
+		if len(h.token.Reveal()) > auth.MaxToken {
+			t.Errorf("a token of %d bytes", len(h.token.Reveal()))
+		}
 		for _, codec := range h.codecs {
 			size += len(codec)
 		}

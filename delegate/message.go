@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/core"
 )
 
@@ -17,6 +18,7 @@ const (
 	helloWindow   = 5 // uvarint: how many bytes of results a stream may have under way
 	// text: a compression; repeated, in order of preference
 	helloCompression = 6
+	helloToken       = 8 // bytes: what the client authenticates itself with; absent or empty if there is none
 
 	welcomeName        = 1 // text: what the server calls itself
 	welcomeCodec       = 2 // text: the codec that it chose
@@ -47,6 +49,7 @@ type hello struct {
 	commands     []commandID
 	maxFrame     uint64
 	window       uint64
+	token        auth.Token
 }
 
 // commandID is a command as HELLO names it; its index is its number.
@@ -103,6 +106,9 @@ func appendHello(dst []byte, h hello) []byte {
 	for _, compression := range h.compressions {
 		dst = appendText(dst, helloCompression, compression)
 	}
+	if !h.token.IsZero() {
+		dst = appendText(dst, helloToken, h.token.Reveal())
+	}
 	return dst
 }
 
@@ -136,6 +142,11 @@ func decodeHello(src []byte) (hello, error) {
 				err = fmt.Errorf("more than %d compressions", maxCompressions)
 			}
 			h.compressions = append(h.compressions, compression)
+		case helloToken:
+			if len(value) > auth.MaxToken {
+				return fmt.Errorf("a token of %d bytes, at most %d are allowed", len(value), auth.MaxToken)
+			}
+			h.token = auth.NewToken(string(value))
 		}
 		return err
 	})

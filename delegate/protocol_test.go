@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/compression/s2"
 	"github.com/edict-go/edict/compression/zstd"
@@ -39,7 +40,8 @@ var (
 		commands: []commandID{{"Add", vectorShape.Fingerprint()}, {"Count", 0x1122334455667788}},
 		maxFrame: 4 << 20, window: 256 << 10, compressions: []string{"zstd", "s2"},
 	}
-	vectorWelcome = welcome{
+	vectorHelloToken = hello{name: "till", codecs: []string{"json"}, maxFrame: 4 << 20, window: 256 << 10, token: auth.NewToken("open sesame")}
+	vectorWelcome    = welcome{
 		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10, compression: "s2",
 		differences: []difference{{1, ""}, {300, "stream\n. struct\n> int"}},
 	}
@@ -63,12 +65,13 @@ func encodedMetadata() []byte {
 // vectorFrames has, by the name of the vector, each kind of frame.
 func vectorFrames() map[string]core.Frame {
 	return map[string]core.Frame{
-		"hello":     {Kind: core.KindHello, Body: appendHello(nil, vectorHello)},
-		"input":     {Kind: core.KindInput, Sequence: sequence, Body: []byte("42")},
-		"input-end": {Kind: core.KindInputEnd, Sequence: sequence},
-		"welcome":   {Kind: core.KindWelcome, Body: appendWelcome(nil, vectorWelcome)},
-		"reject":    {Kind: core.KindReject, Body: appendReject(nil, &vectorFarewell)},
-		"command":   {Kind: core.KindCommand, Command: 1, Sequence: sequence, Body: []byte("{}")},
+		"hello":       {Kind: core.KindHello, Body: appendHello(nil, vectorHello)},
+		"hello-token": {Kind: core.KindHello, Body: appendHello(nil, vectorHelloToken)},
+		"input":       {Kind: core.KindInput, Sequence: sequence, Body: []byte("42")},
+		"input-end":   {Kind: core.KindInputEnd, Sequence: sequence},
+		"welcome":     {Kind: core.KindWelcome, Body: appendWelcome(nil, vectorWelcome)},
+		"reject":      {Kind: core.KindReject, Body: appendReject(nil, &vectorFarewell)},
+		"command":     {Kind: core.KindCommand, Command: 1, Sequence: sequence, Body: []byte("{}")},
 		"command-full": {
 			Kind: core.KindCommand, Command: 0x0203, Sequence: sequence,
 			Flags:   core.FlagTimeout | core.FlagMetadata | core.FlagStream,
@@ -164,6 +167,8 @@ func TestTheVectorsOfTheDocument(t *testing.T) {
 	body := func(name string) []byte { return found[name][min(transport.HeaderSize, len(found[name])):] }
 	h, err := decodeHello(body("hello"))
 	check("hello", h, vectorHello, err)
+	h, err = decodeHello(body("hello-token"))
+	check("hello-token", h, vectorHelloToken, err)
 	w, err := decodeWelcome(body("welcome"))
 	check("welcome", w, vectorWelcome, err)
 	m, err := core.DecodeMetadata(found["metadata"])
@@ -253,6 +258,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	for row, number := range map[string]int{
 		"HELLO `name`": helloName, "HELLO `codec`": helloCodec, "HELLO `command`": helloCommand,
 		"HELLO `maxFrame`": helloMaxFrame, "HELLO `window`": helloWindow, "HELLO `compression`": helloCompression,
+		"HELLO `token`":  helloToken,
 		"WELCOME `name`": welcomeName, "WELCOME `codec`": welcomeCodec, "WELCOME `difference`": welcomeCommand,
 		"WELCOME `maxFrame`": welcomeMaxFrame, "WELCOME `maxInFlight`": welcomeMaxInFlight, "WELCOME `window`": welcomeWindow,
 		"WELCOME `compression`": welcomeCompression, "REJECT `error`": rejectError,
@@ -263,7 +269,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	}
 	for what, number := range map[string]int{
 		"ResultOverhead": core.ResultOverhead, "MaxPingBody": core.MaxPingBody, "minFrame": minFrame,
-		"maxCodecs": maxCodecs, "maxCompressions": maxCompressions, "maxCommands": maxCommands, "maxName": maxName,
+		"maxCodecs": maxCodecs, "maxCompressions": maxCompressions, "maxCommands": maxCommands, "maxName": maxName, "MaxToken": auth.MaxToken,
 		"MaxMetadataBytes": core.MaxMetadataBytes, "MaxMetadataEntries": core.MaxMetadataEntries, "MaxSlots": core.MaxSlots,
 		"DefaultHandshakeBytes": DefaultHandshakeBytes, "DefaultMaxFrame": DefaultMaxFrame,
 		"DefaultMaxInFlight": core.DefaultMaxInFlight, "DefaultWindow": core.DefaultWindow,
