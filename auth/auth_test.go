@@ -142,7 +142,9 @@ func TestStaticTokens(t *testing.T) {
 
 func TestAny(t *testing.T) {
 	accept := func(name string) auth.Authenticator {
-		return func(context.Context, auth.Credentials) (core.Principal, error) { return core.Principal{Name: name}, nil }
+		return func(context.Context, auth.Credentials) (core.Principal, error) {
+			return core.Principal{Name: name}, nil
+		}
 	}
 	refuse := func(err error) auth.Authenticator {
 		return func(context.Context, auth.Credentials) (core.Principal, error) { return core.Principal{Name: "x"}, err }
@@ -258,13 +260,30 @@ func TestSPIFFE(t *testing.T) {
 		}
 	}
 	for _, ids := range [][]string{
-		{}, {"spiffe://example.org"}, {"spiffe://example.org/"}, {"spiffe://example.org/a//b"}, {"spiffe://example.org/a/"},
-		{"spiffe://example.org/a/../b"}, {"spiffe://example.org/."}, {"spiffe://example.org:80/a"}, {"spiffe://u@example.org/a"},
-		{"spiffe://example.org/a?b"}, {"spiffe://example.org/a?"}, {"spiffe://example.org/a#b"}, {"spiffe://example.org/a%2Fb"},
-		{"spiffe://Example.org/a"}, {"spiffe:///a"}, {"spiffe:example.org/a"}, {"https://example.org/a"},
-		{"spiffe://example.org/a", "spiffe://example.org/b"}, {"spiffe://example.org/a", "https://x"},
-		{"spiffe://example.org/ä"}, {"spiffe://example.org/" + strings.Repeat("a", 2048)},
-		{"spiffe://evil.org/example.org"}, {"spiffe://example.org.evil.org/a"}, {"spiffe://xexample.org/a"},
+		{},
+		{"spiffe://example.org"},
+		{"spiffe://example.org/"},
+		{"spiffe://example.org/a//b"},
+		{"spiffe://example.org/a/"},
+		{"spiffe://example.org/a/../b"},
+		{"spiffe://example.org/."},
+		{"spiffe://example.org:80/a"},
+		{"spiffe://u@example.org/a"},
+		{"spiffe://example.org/a?b"},
+		{"spiffe://example.org/a?"},
+		{"spiffe://example.org/a#b"},
+		{"spiffe://example.org/a%2Fb"},
+		{"spiffe://Example.org/a"},
+		{"spiffe:///a"},
+		{"spiffe:example.org/a"},
+		{"https://example.org/a"},
+		{"spiffe://example.org/a", "spiffe://example.org/b"},
+		{"spiffe://example.org/a", "https://x"},
+		{"spiffe://example.org/ä"},
+		{"spiffe://example.org/" + strings.Repeat("a", 2048)},
+		{"spiffe://evil.org/example.org"},
+		{"spiffe://example.org.evil.org/a"},
+		{"spiffe://xexample.org/a"},
 	} {
 		wantRefused(t, fmt.Sprint(ids), inDomain, verified(certificate("x", nil, ids...)), core.PermissionDenied, "no SPIFFE ID of a trusted domain")
 	}
@@ -366,11 +385,14 @@ func TestIsPrivate(t *testing.T) {
 	ip := func(text string) net.Conn { return at{remote: &net.TCPAddr{IP: net.ParseIP(text), Port: 1}} }
 	private := []net.Conn{
 		pipe, memory, tcp, unix, ip("127.0.0.1"), ip("127.9.9.9"), ip("::1"), ip("::ffff:127.0.0.1"),
-		at{remote: edicttest.Addr("server")}, tls.Client(at{remote: ip("10.0.0.1").RemoteAddr()}, &tls.Config{}),
+		at{remote: edicttest.Addr("server")},
+		tls.Client(at{remote: ip("10.0.0.1").RemoteAddr()}, &tls.Config{}),
 	}
 	public := []net.Conn{
 		ip("10.0.0.1"), ip("192.168.0.1"), ip("8.8.8.8"), ip("0.0.0.0"), ip("::"), ip("fe80::1"), ip("::ffff:10.0.0.1"), ip(""),
-		at{remote: nil}, at{remote: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}}, at{remote: &net.IPAddr{}},
+		at{remote: nil},
+		at{remote: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}},
+		at{remote: &net.IPAddr{}},
 	}
 	for want, conns := range map[bool][]net.Conn{true: private, false: public} {
 		for i, conn := range conns {

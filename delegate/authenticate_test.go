@@ -284,7 +284,7 @@ func (r remote) RemoteAddr() net.Addr { return r.address }
 // TestATokenIsNotSentInTheOpen: not one byte of the handshake is, unless that is allowed.
 func TestATokenIsNotSentInTheOpen(t *testing.T) {
 	far := &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 9000}
-	try := func(config Config) (err error, heard []byte) {
+	try := func(config Config) (heard []byte, err error) {
 		synctest.Test(t, func(t *testing.T) {
 			near, other := transport.MemoryPipe()
 			client := transport.NewConn(remote{near, far}, transport.Config{})
@@ -299,20 +299,20 @@ func TestATokenIsNotSentInTheOpen(t *testing.T) {
 			heard = <-heardAll
 			other.Close()
 		})
-		return err, heard
+		return heard, err
 	}
 	config := withToken(secret)
-	err, heard := try(config)
+	heard, err := try(config)
 	wantError(t, "client", ending{err: err}, "10.1.2.3:9000 is not encrypted", "tls://", "WithInsecureToken")
 	if core.CodeOf(err) != core.FailedPrecondition || len(heard) > 0 || strings.Contains(err.Error(), secret) {
 		t.Errorf("got %v, and the server heard %q", err, heard)
 	}
 	config.InsecureToken = true
-	if _, heard := try(config); !bytes.Contains(heard, []byte(secret)) {
+	if heard, _ := try(config); !bytes.Contains(heard, []byte(secret)) {
 		t.Errorf("allowed, but the server heard %q", heard)
 	}
 	config = Config{Codecs: []string{"a"}}
-	if _, heard := try(config); len(heard) == 0 {
+	if heard, _ := try(config); len(heard) == 0 {
 		t.Error("without a token nothing is sent")
 	}
 }
