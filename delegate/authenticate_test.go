@@ -230,6 +230,7 @@ func TestClosingTheConnectionEndsTheAuthentication(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "closed") || time.Since(start) != time.Second {
 			t.Errorf("got %v after %v", err, time.Since(start))
 		}
+		server.Close(err) // as its owner does: Wait comes after Close
 		server.Wait()
 		near.Close()
 	})
