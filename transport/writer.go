@@ -426,8 +426,8 @@ func (w *writer) fail(cause error) {
 		w.pending.release()
 		w.lanes.clear()
 	}
-	close(w.owner.done)
 	w.pumps.Go(w.closeConn) // not here: closing waits for the reader, which may be the one that calls
+	close(w.owner.done)     // then: who sees it may Wait
 	w.mu.Unlock()
 }
 
