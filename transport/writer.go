@@ -426,8 +426,11 @@ func (w *writer) fail(cause error) {
 		w.pending.release()
 		w.lanes.clear()
 	}
-	w.pumps.Go(w.closeConn) // not here: closing waits for the reader, which may be the one that calls
-	close(w.owner.done)     // then: who sees it may Wait
+	// done is closed before the connection is, so that readers find the cause, and after the goroutine is
+	// counted, so that who has seen it may Wait.
+	w.pumps.Add(1)
+	close(w.owner.done)
+	go w.closeConn() // not here: closing waits for the reader, which may be the one that calls
 	w.mu.Unlock()
 }
 
@@ -437,6 +440,7 @@ func (w *writer) fail(cause error) {
 func (w *writer) closeConn() {
 	// A TLS close would wait for a peer that doesn't read to take the alert; frames tell the peer
 	// all that matters, and a graceful end has sent the alert in Flush.
+	defer w.pumps.Done()
 	conn := w.owner.conn
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
