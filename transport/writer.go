@@ -438,9 +438,9 @@ func (w *writer) fail(cause error) {
 //
 // Started by fail; ends at once; Conn.Wait waits for it.
 func (w *writer) closeConn() {
+	defer w.pumps.Done()
 	// A TLS close would wait for a peer that doesn't read to take the alert; frames tell the peer
 	// all that matters, and a graceful end has sent the alert in Flush.
-	defer w.pumps.Done()
 	conn := w.owner.conn
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
