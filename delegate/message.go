@@ -17,6 +17,8 @@ const (
 	helloWindow   = 5 // uvarint: how many bytes of results a stream may have under way
 	// text: a compression; repeated, in order of preference
 	helloCompression = 6
+	// uvarint: after how many milliseconds without a byte the client would send a PING; absent if never
+	helloKeepalive = 7
 
 	welcomeName        = 1 // text: what the server calls itself
 	welcomeCodec       = 2 // text: the codec that it chose
@@ -26,6 +28,8 @@ const (
 	welcomeWindow      = 6 // uvarint: how many bytes of inputs a command may have under way
 	// text: the compression that the server chose; absent if there is none
 	welcomeCompression = 7
+	// uvarint: after how many milliseconds the client may send one; absent if it has not asked
+	welcomeKeepalive = 8
 
 	rejectError = 1 // as the body of an ERROR frame
 )
@@ -47,6 +51,7 @@ type hello struct {
 	commands     []commandID
 	maxFrame     uint64
 	window       uint64
+	keepalive    uint64 // milliseconds; 0 is none
 }
 
 // commandID is a command as HELLO names it; its index is its number.
@@ -64,6 +69,7 @@ type welcome struct {
 	maxFrame    uint64
 	maxInFlight uint64
 	window      uint64
+	keepalive   uint64 // milliseconds; 0 is none
 }
 
 // difference is a command that the server does not have, or has in another shape. On the wire: the
@@ -103,6 +109,9 @@ func appendHello(dst []byte, h hello) []byte {
 	for _, compression := range h.compressions {
 		dst = appendText(dst, helloCompression, compression)
 	}
+	if h.keepalive > 0 {
+		dst = appendNumber(dst, helloKeepalive, h.keepalive)
+	}
 	return dst
 }
 
@@ -136,6 +145,8 @@ func decodeHello(src []byte) (hello, error) {
 				err = fmt.Errorf("more than %d compressions", maxCompressions)
 			}
 			h.compressions = append(h.compressions, compression)
+		case helloKeepalive:
+			h.keepalive, err = number(value)
 		}
 		return err
 	})
@@ -150,6 +161,9 @@ func appendWelcome(dst []byte, w welcome) []byte {
 	dst = appendNumber(dst, welcomeWindow, w.window)
 	if w.compression != "" {
 		dst = appendText(dst, welcomeCompression, w.compression)
+	}
+	if w.keepalive > 0 {
+		dst = appendNumber(dst, welcomeKeepalive, w.keepalive)
 	}
 	for _, d := range w.differences {
 		value := binary.AppendUvarint(nil, d.number)
@@ -183,6 +197,8 @@ func decodeWelcome(src []byte) (welcome, error) {
 			w.window, err = number(value)
 		case welcomeCompression:
 			w.compression, err = text(value)
+		case welcomeKeepalive:
+			w.keepalive, err = number(value)
 		}
 		return err
 	})
