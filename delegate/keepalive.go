@@ -28,8 +28,11 @@ func grantKeepalive(wanted uint64) uint64 {
 // grantedKeepalive returns the interval of a client that wants one and is granted another. A server that
 // grants none does not know of keepalives.
 func grantedKeepalive(wanted time.Duration, granted uint64) time.Duration {
-	if wanted == 0 || granted == 0 {
+	switch {
+	case wanted == 0 || granted == 0:
 		return 0
+	case granted <= milliseconds(wanted):
+		return wanted
 	}
-	return max(wanted, interval(granted))
+	return interval(granted)
 }
