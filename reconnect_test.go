@@ -23,7 +23,9 @@ type site struct {
 	network *edicttest.Network
 	lab     *lab // of all its servers
 	options []edict.ServerOption
-	server  *edict.Server
+	// commands are those of the servers to come; nil is all.
+	commands *edict.Registry[*lab]
+	server   *edict.Server
 }
 
 func atSite(t *testing.T, story func(t *testing.T, s *site)) {
@@ -44,7 +46,11 @@ func (s *site) start() *edict.Server {
 		s.t.Fatal(err)
 	}
 	options := append([]edict.ServerOption{edict.WithLogger(slog.New(slog.DiscardHandler))}, s.options...)
-	server := edict.NewServer(s.lab, labCommands, options...)
+	registry := s.commands
+	if registry == nil {
+		registry = labCommands
+	}
+	server := edict.NewServer(s.lab, registry, options...)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	synctest.Wait()
@@ -653,6 +659,17 @@ func TestAnEarlierAttemptIsNotForgotten(t *testing.T) {
 			t.Errorf("a call after Close: %v", err)
 		}
 	})
+	atSite(t, func(t *testing.T, s *site) {
+		client := s.client()
+		call := later(client, t.Context(), look{"x"})
+		<-s.lab.started
+		s.stop()
+		s.commands = edict.Commands(edict.Unary[add]()) // the next server does not know the command
+		s.start()
+		wantError(t, (<-call).err, edict.Unimplemented, edict.OutcomeUnknown)
+		_, err := edict.Call(t.Context(), client, look{"y"})
+		wantError(t, err, edict.Unimplemented, edict.NotSent)
+	})
 }
 
 // A call that does not want to wait for a connection is told at once that there is none, and why.
@@ -1015,6 +1032,7 @@ func TestStatesOfAClientWithOneConnection(t *testing.T) {
 		_ = client.Shutdown(t.Context())
 		want("connecting handshaking ready draining closed")
 		client = dial()
+		synctest.Wait() // the server has come as far as the client
 		_ = s.server.Shutdown(t.Context())
 		want("connecting handshaking ready draining closed")
 		_ = client.Close()
@@ -1085,6 +1103,38 @@ func TestInputsAreNotSentAgain(t *testing.T) {
 		wantError(t, (<-first).err, edict.Unavailable, edict.OutcomeUnknown)
 		if n := s.lab.executed.Load(); n != 0 {
 			t.Errorf("%d executions", n)
+		}
+	})
+}
+
+// A call that is refused by a server that goes away, and cancelled before its caller looks, does not wait for the
+// next server.
+func TestCancelBeforeTheWaiting(t *testing.T) {
+	atSite(t, func(t *testing.T, s *site) {
+		client := s.client()
+		long := later(client, t.Context(), wait{"long"}) // so that the server stays to refuse
+		connection := s.network.Connections()[0]
+		connection.Stall(edicttest.ToClient)
+		old := s.server
+		stopped := make(chan error, 1)
+		go func() { stopped <- old.Shutdown(t.Context()) }()
+		synctest.Wait()
+		invocation, err := edict.Start(t.Context(), client, add{2, 3}) // the client does not know yet
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		connection.Resume(edicttest.ToClient)
+		synctest.Wait()
+		invocation.Cancel()
+		_, err = invocation.Receive()
+		wantError(t, err, edict.Canceled, edict.Refused)
+		close(s.lab.release)
+		if got := <-long; got.err != nil {
+			t.Error(got.err)
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
 		}
 	})
 }
