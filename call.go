@@ -25,6 +25,7 @@ type callSettings struct {
 	metadata Metadata
 	response *Metadata
 	bulk     bool
+	failFast bool
 }
 
 type callOption func(*callSettings)
@@ -64,7 +65,7 @@ func settle(options []CallOption) callSettings {
 // the command had failed by then came in time.
 func Call[T, R any](ctx context.Context, sender Sender[T], command Command[T, R], options ...CallOption) (R, error) {
 	settings := settle(options)
-	exchange, err := sender.Start(ctx, Request[T]{Command: command, Bulk: settings.bulk, Metadata: settings.metadata})
+	exchange, err := sender.Start(ctx, Request[T]{Command: command, Bulk: settings.bulk, FailFast: settings.failFast, Metadata: settings.metadata})
 	if err != nil {
 		var none R
 		return none, err
@@ -181,7 +182,7 @@ func Upload[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCo
 
 func start[T, R any](ctx context.Context, sender Sender[T], request Request[T], options []CallOption) (*Invocation[R], error) {
 	settings := settle(options)
-	request.Bulk, request.Metadata = settings.bulk, settings.metadata
+	request.Bulk, request.FailFast, request.Metadata = settings.bulk, settings.failFast, settings.metadata
 	exchange, err := sender.Start(ctx, request)
 	if err != nil {
 		return nil, err

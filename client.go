@@ -8,6 +8,7 @@ import (
 	"net"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/codec"
@@ -16,22 +17,15 @@ import (
 	"github.com/edict-go/edict/transport"
 )
 
-// Client sends commands for receivers of type T over one connection. It is a Sender: use Call,
+// Client sends commands for receivers of type T over one connection at a time. It is a Sender: use Call,
 // Stream and Start with it. Safe for concurrent use.
+//
+// Without WithReconnect it ends with its connection. With it, it makes another one, and calls wait for that
+// and are sent again where that is safe: docs/connections.md tells all of it.
 type Client[T any] struct {
-	engine   *core.Client
 	registry *Registry[T]
-	commands []clientCommand // by the registry's index, which is also the number on the wire
-	peer     Peer
 	start    ClientNext // the interceptors around send; nil without any
-}
-
-// clientCommand is a command bound to the connection's codec.
-type clientCommand struct {
-	name     string
-	stream   bool
-	encoder  codec.Encoder
-	unusable *core.Error // why it can't be used on this connection
+	life     life
 }
 
 // ClientInterceptor surrounds the start of every call, unary and stream alike. It may change the
@@ -49,15 +43,43 @@ type ClientCall struct {
 	Stream   bool   // whether it has any number of results
 	Inputs   bool   // whether it takes inputs
 	Bulk     bool   // whether it gives way to others
+	FailFast bool   // whether it fails rather than wait for a connection
 	Metadata Metadata
 }
 
 // Dial connects to a server at a tcp://, tls:// or unix:// address and performs the handshake. It
-// gives up when ctx ends, or when the server has not answered within the handshake's timeout.
+// gives up when ctx ends, or when the server has not answered within the handshake's timeout. WithReconnect
+// lets it try again until ctx ends.
 //
 // Errors tell what doesn't fit: no common codec, a command with another shape, a server that is
 // full. They are *Error, with the outcome NotSent.
 func Dial[T any](ctx context.Context, address string, commands *Registry[T], options ...DialOption) (*Client[T], error) {
+	c, err := makeClient(address, commands, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.life.begin(ctx); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// NewClient returns a client that connects in the background, and again when the connection is lost; without
+// WithReconnect with its defaults. Calls wait for the connection. It fails at once if the settings are wrong;
+// what is wrong with the server the client's Err tells, when it has ended for that, and State, Changes and the
+// errors of calls before. Close must be called in any case.
+func NewClient[T any](address string, commands *Registry[T], options ...DialOption) (*Client[T], error) {
+	c, err := makeClient(address, commands, append([]DialOption{WithReconnect(Reconnect{})}, options...))
+	if err != nil {
+		return nil, err
+	}
+	c.life.beginInBackground()
+	return c, nil
+}
+
+// makeClient returns a client without a connection.
+func makeClient[T any](address string, commands *Registry[T], options []DialOption) (*Client[T], error) {
 	settings := dialSettings{shared: defaultShared()}
 	for _, option := range options {
 		option.applyToDial(&settings)
@@ -67,39 +89,21 @@ func Dial[T any](ctx context.Context, address string, commands *Registry[T], opt
 			return nil, &Error{Code: FailedPrecondition, Outcome: NotSent, Message: err.Error(), Cause: err}
 		}
 	}
-	token, err := settings.askForToken(ctx)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := connect(ctx, address, &settings)
-	if err != nil {
-		code := Unavailable
-		if ctx.Err() != nil {
-			code = CodeOf(ctx.Err())
+	if settings.dial == nil {
+		if _, _, err := transport.SplitAddress(address); err != nil {
+			return nil, &Error{Code: InvalidArgument, Outcome: NotSent, Message: err.Error(), Cause: err}
 		}
-		return nil, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err}
 	}
-	carrier := transport.NewConn(conn, transport.Config{WriteTimeout: settings.config.WriteTimeout})
-	agreement, err := delegate.Connect(ctx, carrier, settings.handshake(definitions(commands), token))
-	if err != nil {
-		endHandshake(ctx, carrier, err)
-		return nil, err
+	c := &Client[T]{registry: commands}
+	c.life = life{address: address, settings: settings, definitions: definitions(commands), bind: bind(commands)}
+	for _, interceptor := range slices.Backward(settings.interceptors) {
+		next := c.start
+		if next == nil {
+			next = c.send
+		}
+		c.start = func(ctx context.Context, call *ClientCall) (Exchange, error) { return interceptor(ctx, call, next) }
 	}
-	return newClient(carrier, agreement, commands, &settings), nil
-}
-
-func connect(ctx context.Context, address string, settings *dialSettings) (net.Conn, error) {
-	if settings.dial != nil {
-		return settings.dial(ctx)
-	}
-	return transport.Dial(ctx, address, settings.tls)
-}
-
-// endHandshake closes a connection whose handshake failed, after what is queued for the server.
-func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
-	_ = carrier.Flush(ctx) // for the server's log, as far as it goes
-	carrier.Close(err)
-	carrier.Wait()
+	return c, nil
 }
 
 // handshake returns the delegate's settings.
@@ -108,6 +112,7 @@ func (s *dialSettings) handshake(commands []delegate.Command, token auth.Token) 
 		Name: s.config.Name, Codecs: codecNames(s.codecs), Compressions: s.compressionNames(), Commands: commands,
 		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: s.config.Window,
 		HandshakeBytes: s.config.HandshakeBytes, HandshakeTimeout: s.config.HandshakeTimeout,
+		KeepaliveInterval: s.config.KeepaliveInterval, KeepaliveTimeout: s.config.KeepaliveTimeout,
 		AllowDifferences: s.config.AllowShapeDifferences,
 		NamesFields: func(name string) bool {
 			c, ok := codecNamed(s.codecs, name)
@@ -141,30 +146,16 @@ func definitions[T any](registry *Registry[T]) []delegate.Command {
 	return commands
 }
 
-func newClient[T any](carrier *transport.Conn, agreement delegate.Agreement, registry *Registry[T], settings *dialSettings) *Client[T] {
-	chosen, _ := codecNamed(settings.codecs, agreement.Codec) // Connect has seen that it was offered
-	c := &Client[T]{registry: registry, peer: peerOf(carrier.NetConn(), agreement)}
-	for i := range registry.Len() {
-		definition := registry.At(i)
-		command := clientCommand{name: definition.Name(), stream: definition.Stream(), unusable: agreement.Unusable[i]}
-		command.encoder = definition.Encoder(chosen)
-		c.commands = append(c.commands, command)
-		if command.unusable != nil {
-			settings.log().Warn("edict: command can't be used on this connection", "command", command.name, "reason", command.unusable.Message)
+// bind returns what binds the commands to a connection's codec.
+func bind[T any](registry *Registry[T]) func(codec.Codec) []clientCommand {
+	return func(chosen codec.Codec) []clientCommand {
+		commands := make([]clientCommand, registry.Len())
+		for i := range commands {
+			definition := registry.At(i)
+			commands[i] = clientCommand{name: definition.Name(), stream: definition.Stream(), encoder: definition.Encoder(chosen)}
 		}
+		return commands
 	}
-	c.engine = core.NewClient(carrier, core.ClientConfig{
-		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
-		Compressor: settings.compressor(agreement, settings.config.CompressionThreshold),
-	})
-	for _, interceptor := range slices.Backward(settings.interceptors) {
-		next := c.start
-		if next == nil {
-			next = c.send
-		}
-		c.start = func(ctx context.Context, call *ClientCall) (Exchange, error) { return interceptor(ctx, call, next) }
-	}
-	return c
 }
 
 func (s *shared) log() *slog.Logger {
@@ -182,18 +173,21 @@ func peerOf(conn net.Conn, agreement delegate.Agreement) Peer {
 }
 
 // Start implements Sender.
-func (c *Client[T]) Start(ctx context.Context, request Request[T]) (Exchange, error) {
-	index, ok := c.registry.Index(request.Command)
+func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error) {
+	index, ok := c.registry.Index(call.Command)
 	if !ok {
-		return nil, notRegistered(request.Command)
+		return nil, notRegistered(call.Command)
 	}
 	if c.start != nil {
 		return c.start(ctx, &ClientCall{
-			Name: c.commands[index].name, Command: request.Command, Stream: request.Stream, Inputs: request.Inputs,
-			Bulk: request.Bulk, Metadata: request.Metadata.Clone(),
+			Name: c.registry.At(index).Name(), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
+			Bulk: call.Bulk, FailFast: call.FailFast, Metadata: call.Metadata.Clone(),
 		})
 	}
-	return c.transmit(ctx, index, &request)
+	return c.life.start(ctx, request{
+		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
+		bulk: call.Bulk, failFast: call.FailFast, metadata: call.Metadata,
+	})
 }
 
 // send is what the innermost interceptor calls.
@@ -202,28 +196,9 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 	if !ok {
 		return nil, notRegistered(call.Command)
 	}
-	return c.transmit(ctx, index, &Request[T]{
-		Command: call.Command, Stream: call.Stream, Inputs: call.Inputs, Bulk: call.Bulk, Metadata: call.Metadata,
-	})
-}
-
-func (c *Client[T]) transmit(ctx context.Context, index int, request *Request[T]) (Exchange, error) {
-	command := &c.commands[index]
-	if command.unusable != nil {
-		err := *command.unusable
-		err.Command = command.name
-		return nil, &err
-	}
-	if command.stream != request.Stream || (command.encoder.Input != nil) != request.Inputs {
-		return nil, &Error{
-			Code: Internal, Outcome: NotSent, Command: command.name,
-			Message: "the command is registered with another kind of Exec than it was started with",
-		}
-	}
-	return c.engine.Start(ctx, core.Outgoing{
-		Name: command.name, Number: uint16(index), Command: request.Command, Encoder: command.encoder.Command,
-		Stream: request.Stream, Inputs: command.encoder.Input, Bulk: request.Bulk, Ordered: command.encoder.Ordered, Metadata: request.Metadata,
-		Coder: command.encoder.Result,
+	return c.life.start(ctx, request{
+		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
+		bulk: call.Bulk, failFast: call.FailFast, metadata: call.Metadata,
 	})
 }
 
@@ -242,25 +217,48 @@ func notRegistered(command any) error {
 	}
 }
 
-// Peer describes the server.
-func (c *Client[T]) Peer() Peer { return c.peer }
+// Peer describes the server of the present connection, or of the last one; it is the zero Peer before the
+// first.
+func (c *Client[T]) Peer() Peer {
+	if connection := c.life.present.Load(); connection != nil {
+		return connection.peer
+	}
+	return Peer{}
+}
 
-// InFlight returns the number of commands that the server has not ended yet.
-func (c *Client[T]) InFlight() int { return c.engine.InFlight() }
+// InFlight returns the number of commands that the server has not ended yet, on connections that come to
+// their end too.
+func (c *Client[T]) InFlight() int {
+	inFlight := 0
+	for _, connection := range c.life.connections() {
+		inFlight += connection.engine.InFlight()
+	}
+	return inFlight
+}
 
-// Done is closed when the client has ended: closed, or its connection lost.
-func (c *Client[T]) Done() <-chan struct{} { return c.engine.Done() }
+// RoundTripTime returns how long a message of a few bytes and its answer were under way on the present
+// connection: when the client last had a reason to ask (a PING after some silence), at first what the
+// handshake has taken. It is 0 before the first connection.
+func (c *Client[T]) RoundTripTime() time.Duration {
+	if connection := c.life.present.Load(); connection != nil {
+		return connection.engine.RoundTripTime()
+	}
+	return 0
+}
+
+// Done is closed when the client has ended: closed, or its connection lost and none to follow.
+func (c *Client[T]) Done() <-chan struct{} { return c.life.done() }
 
 // Err returns why the client has ended, or nil while it has not.
-func (c *Client[T]) Err() error { return c.engine.Err() }
+func (c *Client[T]) Err() error { return c.life.err() }
 
 // Shutdown takes no more commands, waits until those in flight have ended, and closes the client.
-// If ctx ends first it closes at once and returns ctx's error.
-func (c *Client[T]) Shutdown(ctx context.Context) error { return c.engine.Shutdown(ctx) }
+// If ctx ends first it closes at once and returns ctx's error. Calls that wait for a connection fail.
+func (c *Client[T]) Shutdown(ctx context.Context) error { return c.life.shutdown(ctx) }
 
 // Close ends the client at once: calls in flight return, each with the outcome that is known of it,
-// and match ErrClosed. It may be called again.
-func (c *Client[T]) Close() error { return c.engine.Close() }
+// and match ErrClosed. It waits for the client's goroutines, and may be called again.
+func (c *Client[T]) Close() error { return c.life.close() }
 
 // ObserveEnd returns exchange, which call's next has returned, such that observe is called once, when
 // the caller is done with it: with nil if the call ended well, with its error if it failed, with one

@@ -20,6 +20,9 @@ type DuplexCommand[T, I, R any] = core.DuplexCommand[T, I, R]
 // [core.Ordered].
 type Ordered = core.Ordered
 
+// Idempotent is an optional interface of commands that may be executed twice. See [core.Idempotent].
+type Idempotent = core.Idempotent
+
 // Sink takes the results of a StreamCommand or DuplexCommand. See [core.Sink].
 type Sink[R any] = core.Sink[R]
 

@@ -45,6 +45,10 @@ const (
 // ErrClosed is in the chain of errors that come of this side's Close or Shutdown.
 var ErrClosed = core.ErrClosed
 
+// ErrSilent is in the chain of errors of a connection whose other side has sent nothing for too long, not even
+// the answer to a PING. See KeepaliveInterval in ClientConfig and ServerConfig.
+var ErrSilent = core.ErrSilent
+
 // Errorf returns an *Error with a code and a message, for Exec to return. A %w verb sets its Cause.
 func Errorf(code Code, format string, arguments ...any) *Error {
 	return core.Errorf(code, format, arguments...)

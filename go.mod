@@ -3,6 +3,7 @@ module github.com/edict-go/edict
 go 1.26.0
 
 require (
+	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/klauspost/compress v1.20.3
 	github.com/mus-format/mus-go v0.7.2

@@ -47,6 +47,12 @@ type ClientConfig struct {
 	// WriteTimeout is how long the server may take nothing of what is written before the connection
 	// is given up; 0 is 30 s.
 	WriteTimeout time.Duration
+	// KeepaliveInterval is how long nothing may be received before the client sends a PING, to find out
+	// whether the server is there still; 0 is 15 s, negative is never. The server may want it to be longer.
+	// KeepaliveTimeout is how long nothing may come after that before the connection is given up; 0 is
+	// 10 s. It should be longer than the network takes to carry half a megabyte, which may be queued before
+	// the PING.
+	KeepaliveInterval, KeepaliveTimeout time.Duration
 	// CompressionThreshold is the size, in bytes, from which an encoded command or input is compressed, on
 	// connections that have agreed to compress (see WithCompression); 0 is 4 KiB. If it is negative the
 	// client compresses nothing; results may come compressed all the same.
@@ -89,6 +95,11 @@ type ServerConfig struct {
 	// WriteTimeout is how long a client may take nothing of what is written before its connection
 	// is given up; 0 is 30 s.
 	WriteTimeout time.Duration
+	// KeepaliveInterval is how long nothing may be received from a client before it gets a PING; 0 is 15 s,
+	// negative is never. KeepaliveTimeout is how long nothing may come after that before its connection is
+	// given up, and its commands are cancelled; 0 is 10 s. Clients ping the server as they are set
+	// themselves, at most once in 10 ms.
+	KeepaliveInterval, KeepaliveTimeout time.Duration
 }
 
 func (c ClientConfig) applyToDial(s *dialSettings)     { s.config = c }
@@ -103,6 +114,8 @@ type dialSettings struct {
 	// tokenProvider is nil if the client has no token.
 	tokenProvider TokenProvider
 	insecureToken bool
+	reconnect     *Reconnect // nil: there is one connection only
+	observer      func(StateChange)
 }
 
 // serverSettings is what the options of NewServer add up to.

@@ -47,6 +47,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: config.Window,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
+		KeepaliveInterval: config.KeepaliveInterval, KeepaliveTimeout: config.KeepaliveTimeout,
 	})
 	s.invoker = handler.NewInvoker(handler.Config{
 		MaxInFlight: config.MaxInFlightServer, IdleWorkers: config.IdleWorkers,
@@ -173,8 +174,9 @@ func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agree
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
-		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
-		Peer:       peerOf(carrier.NetConn(), agreement),
+		Compressor:        s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
+		Peer:              peerOf(carrier.NetConn(), agreement),
+		KeepaliveInterval: agreement.KeepaliveInterval, KeepaliveTimeout: agreement.KeepaliveTimeout,
 	})
 }
 

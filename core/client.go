@@ -23,6 +23,15 @@ type ClientConfig struct {
 	InputWindow int
 	// Compressor compresses commands and inputs and inflates results; nil if no compression was agreed on.
 	Compressor *Compressor
+	// KeepaliveInterval is how long nothing may be received before the client sends a PING, and
+	// KeepaliveTimeout how long nothing may come after that before it gives the connection up. An interval
+	// of 0 is never. See Keepalive.
+	KeepaliveInterval, KeepaliveTimeout time.Duration
+	// RoundTripTime is what is known of it when the client begins; 0 is nothing.
+	RoundTripTime time.Duration
+	// Changed, if not nil, is called when the server has said that it goes away, and when the client has
+	// ended, with the reason. It runs on the reader, so it must not wait.
+	Changed func(cause error, ended bool)
 }
 
 const (
@@ -42,11 +51,13 @@ type Client struct {
 	config    ClientConfig
 	calls     sync.Pool // of *call, none of them in a slot
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
+	keepalive Keepalive
 
 	// done is closed when the client has ended; err has the cause then.
 	done chan struct{}
-	// goAway is set once, when the server has said that it takes no more commands.
-	goAway atomic.Pointer[goAway]
+	// goAway is set when the server has said that it takes no more commands; goingAway is closed then.
+	goAway    atomic.Pointer[goAway]
+	goingAway chan struct{}
 	// watching is the context that the client watches for its calls, nil if it watches none.
 	watching atomic.Pointer[watch]
 
@@ -108,8 +119,9 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 	}
 	c := &Client{
 		transport: transport, config: config,
-		done: make(chan struct{}), idle: make(chan struct{}),
+		done: make(chan struct{}), idle: make(chan struct{}), goingAway: make(chan struct{}),
 	}
+	c.keepalive.Start(transport, config.KeepaliveInterval, config.KeepaliveTimeout, config.RoundTripTime)
 	go c.read()
 	return c
 }
@@ -327,6 +339,7 @@ func (c *Client) handle(frame *Frame) error {
 		}
 		return c.transport.Post(Frame{Kind: KindPong, Body: frame.Body})
 	case KindPong:
+		c.keepalive.Pong(frame.Body) // or it is one that nobody asked for
 		return nil
 	case KindGoAway:
 		return c.handleGoAway(frame.Body)
@@ -392,7 +405,10 @@ func (c *Client) handleGoAway(body []byte) error {
 	}
 	away := &goAway{Position(binary.LittleEndian.Uint64(body)), DecodeError(body[8:])}
 	away.cause.Outcome = OutcomeUnknown
-	c.goAway.Store(away)
+	if c.goAway.Swap(away) == nil {
+		close(c.goingAway)
+		c.changed(away.cause, false)
+	}
 	c.mu.Lock()
 	c.refuseWaitingLocked()
 	for i := range c.slots {
@@ -418,6 +434,7 @@ func (c *Client) leaveIfIdle() error {
 
 // fail ends the client: no call is taken any more, and those in flight learn of it.
 func (c *Client) fail(cause error) {
+	c.keepalive.Stop()
 	c.transport.Close(cause)
 	c.mu.Lock()
 	c.err = connectionError(cause, c.goAway.Load())
@@ -431,6 +448,13 @@ func (c *Client) fail(cause error) {
 		}
 	}
 	c.endWatch(c.watching.Load())
+	c.changed(c.err, true)
+}
+
+func (c *Client) changed(cause *Error, ended bool) {
+	if c.config.Changed != nil {
+		c.config.Changed(cause, ended)
+	}
 }
 
 // connectionError describes the end of a connection. Its Outcome is for each call to fill in.
@@ -474,6 +498,22 @@ func (c *Client) Err() error {
 	}
 	return c.err
 }
+
+// GoingAway is closed when the server has said that it takes no more commands. Calls that it has accepted go
+// on, and after the last of them the client ends.
+func (c *Client) GoingAway() <-chan struct{} { return c.goingAway }
+
+// AwayError returns the server's reason to go away, nil if it has not said that it does.
+func (c *Client) AwayError() *Error {
+	if away := c.goAway.Load(); away != nil {
+		return away.cause
+	}
+	return nil
+}
+
+// RoundTripTime returns how long a PING and its PONG were under way, the last time that there was a reason
+// to send one, or what ClientConfig says as long as there was none.
+func (c *Client) RoundTripTime() time.Duration { return c.keepalive.RoundTripTime() }
 
 // InFlight returns the number of calls that the server has not ended yet, including those whose
 // caller has given up.

@@ -34,6 +34,8 @@ type conversation struct {
 	cause     error
 	broken    error // what Run returns after incoming was closed
 	sendError error // what Send and Post return
+	received  core.Position
+	stopped   time.Duration // how long the next Received takes, as if the process were stopped
 }
 
 // talk runs a conversation with a client, in a bubble with a clock of its own.
@@ -88,6 +90,18 @@ func (c *conversation) Withdraw(_ core.Sequence, position core.Position) bool {
 	}
 	c.withdrawn = append(c.withdrawn, position)
 	return true
+}
+
+func (c *conversation) Received() core.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if stopped := c.stopped; stopped > 0 {
+		c.stopped = 0
+		c.mu.Unlock()
+		<-time.After(stopped)
+		c.mu.Lock()
+	}
+	return c.received
 }
 
 func (c *conversation) Attempted() core.Position {

@@ -73,3 +73,14 @@ type Source[I any] interface {
 type Ordered interface {
 	OrderingKey() string
 }
+
+// Idempotent is an optional interface of commands: one whose Idempotent returns true does no harm if it is
+// executed twice. To read is, to set a value, not to add to it.
+//
+//	func (Balance) Idempotent() bool { return true }
+//
+// A client that reconnects sends such a command again if it was lost with a connection, and nobody knows
+// whether it ran. It asks the caller's command, when that has happened; servers don't ask.
+type Idempotent interface {
+	Idempotent() bool
+}

@@ -192,6 +192,9 @@ type Transport interface {
 	// Attempted returns the position up to which bytes were handed to the network. It does not
 	// advance after the transport has failed.
 	Attempted() Position
+	// Received returns how many bytes have been read from the network. Whole frames need not have come of
+	// them: it is by this that Keepalive knows that the peer is there.
+	Received() Position
 	// Run calls handle with each frame that arrives, in order, in its own goroutine, until handle or
 	// the connection fails, and returns that error; io.EOF is the peer's orderly end. The frame is
 	// valid during the call only. PADDING frames are skipped. handle must not wait for anything.

@@ -21,6 +21,8 @@ type Request[T any] struct {
 	Inputs bool
 	// Bulk lets the call's results and inputs give way to those of other calls.
 	Bulk bool
+	// FailFast lets the call fail if there is no connection now, instead of waiting for one.
+	FailFast bool
 	// Metadata goes with the command; nil is none.
 	Metadata Metadata
 

@@ -114,6 +114,7 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, erro
 		Version: greeting.version, PeerName: greeting.name,
 		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, maxWindow)), InputWindow: a.config.Window,
 		MaxReceive: a.config.MaxFrame, MaxSend: int(greeting.maxFrame),
+		KeepaliveInterval: a.config.KeepaliveInterval, KeepaliveTimeout: a.config.KeepaliveTimeout,
 		Compression: firstCommon(greeting.compressions, a.config.Compressions),
 		Codec:       firstCommon(greeting.codecs, a.config.Codecs),
 	}
@@ -124,7 +125,7 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, erro
 	reply := welcome{
 		name: a.config.Name, codec: agreement.Codec, compression: agreement.Compression,
 		maxFrame: uint64(a.config.MaxFrame), maxInFlight: uint64(a.config.MaxInFlight),
-		window: uint64(a.config.Window),
+		window: uint64(a.config.Window), keepalive: grantKeepalive(greeting.keepalive),
 	}
 	room := a.config.HandshakeBytes / 2 // for shapes: a client has the same limit on the answer
 	for number, command := range greeting.commands {

@@ -49,10 +49,12 @@ func connect(conn *transport.Conn, config Config) (Agreement, error) {
 	greeting := hello{
 		name: config.Name, codecs: config.Codecs, compressions: config.Compressions,
 		maxFrame: uint64(config.MaxFrame), window: uint64(config.Window), token: config.Token,
+		keepalive: milliseconds(config.KeepaliveInterval),
 	}
 	for _, command := range config.Commands {
 		greeting.commands = append(greeting.commands, commandID{command.Name, command.Shape.Fingerprint()})
 	}
+	asked := time.Now()
 	if err := conn.Post(core.Frame{Kind: core.KindHello, Body: appendHello(nil, greeting)}); err != nil {
 		return Agreement{}, failed(core.Unavailable, err)
 	}
@@ -82,7 +84,9 @@ func connect(conn *transport.Conn, config Config) (Agreement, error) {
 	if err != nil {
 		return Agreement{}, failed(core.Internal, fmt.Errorf("the server's WELCOME: %w", err))
 	}
-	return settle(conn, config, int(answer[6]), reply)
+	agreement, err := settle(conn, config, int(answer[6]), reply)
+	agreement.RoundTripTime = time.Since(asked)
+	return agreement, err
 }
 
 // noAnswer says for people why a handshake has ended early.
@@ -122,9 +126,10 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 	a := Agreement{
 		Version: version, Codec: reply.codec, Compression: reply.compression, PeerName: reply.name, Window: config.Window,
 		MaxReceive: config.MaxFrame, MaxSend: int(reply.maxFrame),
-		MaxInFlight: int(min(uint64(config.MaxInFlight), reply.maxInFlight)),
-		InputWindow: int(min(reply.window, maxWindow)),
-		Unusable:    map[int]*core.Error{},
+		MaxInFlight:       int(min(uint64(config.MaxInFlight), reply.maxInFlight)),
+		InputWindow:       int(min(reply.window, maxWindow)),
+		KeepaliveInterval: grantedKeepalive(config.KeepaliveInterval, reply.keepalive), KeepaliveTimeout: config.KeepaliveTimeout,
+		Unusable: map[int]*core.Error{},
 	}
 	var differing []error
 	for _, d := range reply.differences {

@@ -25,6 +25,18 @@ const (
 	DefaultMaxFrame = 4 << 20
 )
 
+// Defaults of the keepalive. See core.Keepalive.
+const (
+	DefaultKeepaliveInterval = 15 * time.Second
+	DefaultKeepaliveTimeout  = 10 * time.Second
+)
+
+// The keepalive intervals that a server grants.
+const (
+	minKeepalive = 10 * time.Millisecond
+	maxKeepalive = 24 * time.Hour
+)
+
 // minFrame is the least that a peer must accept, so that errors always fit.
 const minFrame = 64 << 10
 
@@ -54,6 +66,12 @@ type Config struct {
 	// HandshakeBytes and HandshakeTimeout bound the handshake. 0 is 64 KiB and 5 s.
 	HandshakeBytes   int
 	HandshakeTimeout time.Duration
+	// KeepaliveInterval is how long nothing may be received before this side sends a PING; 0 is 15 s,
+	// negative is never. A client tells it to the server, which may grant a longer one.
+	KeepaliveInterval time.Duration
+	// KeepaliveTimeout is how long nothing may come after a PING before the connection is given up; 0 is
+	// 10 s.
+	KeepaliveTimeout time.Duration
 	// AllowDifferences lets a client connect although commands have another shape on the server, if
 	// the codec names the fields. Without it Connect fails.
 	AllowDifferences bool
@@ -95,6 +113,13 @@ func (c Config) WithDefaults() Config {
 	if c.HandshakeTimeout <= 0 {
 		c.HandshakeTimeout = DefaultHandshakeTimeout
 	}
+	if c.KeepaliveInterval == 0 {
+		c.KeepaliveInterval = DefaultKeepaliveInterval
+	}
+	c.KeepaliveInterval = min(max(c.KeepaliveInterval, 0), maxKeepalive)
+	if c.KeepaliveTimeout <= 0 {
+		c.KeepaliveTimeout = DefaultKeepaliveTimeout
+	}
 	return c
 }
 
@@ -111,6 +136,10 @@ type Agreement struct {
 	MaxReceive, MaxSend int
 	// Window is for results, InputWindow for inputs: how many bytes a call may have under way.
 	Window, InputWindow int
+	// KeepaliveInterval is how long this side may receive nothing before it sends a PING; 0 is for ever.
+	KeepaliveInterval, KeepaliveTimeout time.Duration
+	// RoundTripTime is how long the server has taken to answer HELLO. Client only.
+	RoundTripTime time.Duration
 	// Commands says for each number which of the commands in the server's Config it stands for, -1
 	// for one that the server doesn't have. Server only.
 	Commands []int

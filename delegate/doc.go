@@ -1,6 +1,10 @@
-// Package delegate leads a connection through its life. So far that is its beginning: the handshake,
-// in which two sides find out that they speak the same protocol and agree on a codec, on limits and
-// on the numbers that stand for commands. [Connect] is the client's part, [Accept] the server's.
+// Package delegate leads a connection through its life. It begins with the handshake, in which two sides
+// find out that they speak the same protocol and agree on a codec, on limits and on the numbers that stand
+// for commands: [Connect] is the client's part, [Acceptor.Accept] the server's.
+//
+// A [Supervisor] keeps a client connected: it makes another connection when one is lost or its server goes
+// away, as [Reconnect] says, and tells its [States]. It knows nothing of the handshake, or of Edict's
+// protocol at all, so it does for others too. docs/connections.md has the states in a drawing.
 //
 // # Bad input
 //

@@ -721,3 +721,54 @@ func TestAHelloOfAGigabyteIsSkippedWhileItsTimeLasts(t *testing.T) {
 		t.Errorf("after %v", after)
 	}
 }
+
+func TestTheKeepaliveThatIsGranted(t *testing.T) {
+	const off = -1
+	for _, c := range []struct {
+		client, server         time.Duration // settings
+		clientPings, serverOwn time.Duration
+	}{
+		{0, 0, 15 * time.Second, 15 * time.Second},
+		{8 * time.Second, 3 * time.Second, 8 * time.Second, 3 * time.Second},
+		{time.Millisecond, 0, minKeepalive, 15 * time.Second},
+		{1500 * time.Microsecond, time.Millisecond, minKeepalive, time.Millisecond},
+		{20*time.Millisecond + 1, 0, 20*time.Millisecond + 1, 15 * time.Second},
+		{off, 0, 0, 15 * time.Second},
+		{0, off, 15 * time.Second, 0},
+		{1000 * time.Hour, 1000 * time.Hour, maxKeepalive, maxKeepalive},
+	} {
+		clients, servers := meet(t, Config{Codecs: []string{"a"}, KeepaliveInterval: c.client},
+			Config{Codecs: []string{"a"}, KeepaliveInterval: c.server, KeepaliveTimeout: time.Second}, nil)
+		if clients.err != nil || servers.err != nil || clients.KeepaliveInterval != c.clientPings || servers.KeepaliveInterval != c.serverOwn {
+			t.Errorf("%v and %v: the client pings after %v, the server after %v", c.client, c.server, clients.KeepaliveInterval, servers.KeepaliveInterval)
+		}
+		if clients.KeepaliveTimeout != DefaultKeepaliveTimeout || servers.KeepaliveTimeout != time.Second {
+			t.Errorf("timeouts of %v and %v", clients.KeepaliveTimeout, servers.KeepaliveTimeout)
+		}
+	}
+	// One that does not know of keepalives grants none; one that says too much is not believed.
+	for granted, want := range map[uint64]time.Duration{0: 0, 1: 15 * time.Second, 1 << 63: maxKeepalive} {
+		reply := goodWelcome()
+		reply.keepalive = granted
+		got, _ := connectRaw(t, lists, saying(welcomeBytes(1, reply)))
+		if got.err != nil || got.KeepaliveInterval != want {
+			t.Errorf("granted %d: %v, %v", granted, got.KeepaliveInterval, got.err)
+		}
+	}
+	greeting := goodHello()
+	greeting.keepalive = 1 << 63
+	if got, _, said := acceptRaw(t, lists, saying(helloBytes(1, 1, greeting))); got.err != nil || len(said) == 0 {
+		t.Errorf("the server has %+v", got)
+	}
+}
+
+// The handshake is the first that is known of the way to the server and back.
+func TestTheRoundTripOfTheHandshake(t *testing.T) {
+	got, _ := connectRaw(t, lists, func(conn net.Conn) {
+		<-time.After(30 * time.Millisecond)
+		_, _ = conn.Write(welcomeBytes(1, goodWelcome()))
+	})
+	if got.err != nil || got.RoundTripTime != 30*time.Millisecond {
+		t.Errorf("%v, %v", got.RoundTripTime, got.err)
+	}
+}

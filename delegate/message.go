@@ -18,7 +18,9 @@ const (
 	helloWindow   = 5 // uvarint: how many bytes of results a stream may have under way
 	// text: a compression; repeated, in order of preference
 	helloCompression = 6
-	helloToken       = 8 // bytes: what the client authenticates itself with; absent or empty if there is none
+	// uvarint: after how many milliseconds without a byte the client would send a PING; absent if never
+	helloKeepalive = 7
+	helloToken     = 8 // bytes: what the client authenticates itself with; absent or empty if there is none
 
 	welcomeName        = 1 // text: what the server calls itself
 	welcomeCodec       = 2 // text: the codec that it chose
@@ -28,6 +30,8 @@ const (
 	welcomeWindow      = 6 // uvarint: how many bytes of inputs a command may have under way
 	// text: the compression that the server chose; absent if there is none
 	welcomeCompression = 7
+	// uvarint: after how many milliseconds the client may send one; absent if it has not asked
+	welcomeKeepalive = 8
 
 	rejectError = 1 // as the body of an ERROR frame
 )
@@ -50,6 +54,7 @@ type hello struct {
 	maxFrame     uint64
 	window       uint64
 	token        auth.Token
+	keepalive    uint64 // milliseconds; 0 is none
 }
 
 // commandID is a command as HELLO names it; its index is its number.
@@ -67,6 +72,7 @@ type welcome struct {
 	maxFrame    uint64
 	maxInFlight uint64
 	window      uint64
+	keepalive   uint64 // milliseconds; 0 is none
 }
 
 // difference is a command that the server does not have, or has in another shape. On the wire: the
@@ -105,6 +111,9 @@ func appendHello(dst []byte, h hello) []byte {
 	dst = appendNumber(dst, helloWindow, h.window)
 	for _, compression := range h.compressions {
 		dst = appendText(dst, helloCompression, compression)
+	}
+	if h.keepalive > 0 {
+		dst = appendNumber(dst, helloKeepalive, h.keepalive)
 	}
 	if !h.token.IsZero() {
 		dst = appendText(dst, helloToken, h.token.Reveal())
@@ -147,6 +156,8 @@ func decodeHello(src []byte) (hello, error) {
 				return fmt.Errorf("a token of %d bytes, at most %d are allowed", len(value), auth.MaxToken)
 			}
 			h.token = auth.NewToken(string(value))
+		case helloKeepalive:
+			h.keepalive, err = number(value)
 		}
 		return err
 	})
@@ -161,6 +172,9 @@ func appendWelcome(dst []byte, w welcome) []byte {
 	dst = appendNumber(dst, welcomeWindow, w.window)
 	if w.compression != "" {
 		dst = appendText(dst, welcomeCompression, w.compression)
+	}
+	if w.keepalive > 0 {
+		dst = appendNumber(dst, welcomeKeepalive, w.keepalive)
 	}
 	for _, d := range w.differences {
 		value := binary.AppendUvarint(nil, d.number)
@@ -194,6 +208,8 @@ func decodeWelcome(src []byte) (welcome, error) {
 			w.window, err = number(value)
 		case welcomeCompression:
 			w.compression, err = text(value)
+		case welcomeKeepalive:
+			w.keepalive, err = number(value)
 		}
 		return err
 	})

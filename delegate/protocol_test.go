@@ -38,11 +38,11 @@ var (
 	vectorHello    = hello{
 		name: "till", codecs: []string{"mus", "json"},
 		commands: []commandID{{"Add", vectorShape.Fingerprint()}, {"Count", 0x1122334455667788}},
-		maxFrame: 4 << 20, window: 256 << 10, compressions: []string{"zstd", "s2"},
+		maxFrame: 4 << 20, window: 256 << 10, compressions: []string{"zstd", "s2"}, keepalive: 15_000,
 	}
 	vectorHelloToken = hello{name: "till", codecs: []string{"json"}, maxFrame: 4 << 20, window: 256 << 10, token: auth.NewToken("open sesame")}
 	vectorWelcome    = welcome{
-		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10, compression: "s2",
+		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10, compression: "s2", keepalive: 16_000,
 		differences: []difference{{1, ""}, {300, "stream\n. struct\n> int"}},
 	}
 	// What compresses twenty times "a" in the document; encoders may do it otherwise.

@@ -9,4 +9,5 @@
 //     server refuses.
 //   - ticker is a stream of results with a fast and a slow reader, which ends when the reader leaves
 //     its loop or the server shuts down.
+//   - reconnect is a client that goes on while its servers shut down, crash and come back.
 package examples

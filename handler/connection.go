@@ -29,6 +29,10 @@ type ConnectionConfig struct {
 	// Compressor compresses results and inflates commands and inputs; nil if no compression was agreed on.
 	Compressor *core.Compressor
 	Peer       core.Peer
+	// KeepaliveInterval is how long nothing may be received before the client gets a PING, and
+	// KeepaliveTimeout how long nothing may come after that before the connection is given up. An interval
+	// of 0 is never. See core.Keepalive.
+	KeepaliveInterval, KeepaliveTimeout time.Duration
 }
 
 // Connection is the server's side of one connection.
@@ -44,11 +48,14 @@ type Connection struct {
 	arrived    []*task       // not yet queued; owned by the read loop, like
 	arrivedEnd core.Position // the position after the last of them
 	allowance  allowance
+	keepalive  core.Keepalive
 
 	counters counters
 
 	arrivals turns       // of ordered commands that are in no lane yet; guarded by lanes.mu
 	lost     atomic.Bool // the connection has ended; no ordered command begins any more
+
+	announce sync.Once // says GOAWAY for Drain; whoever is second waits until it is queued
 
 	mu sync.Mutex // guards the following; held briefly
 	// queue holds tasks that no worker has taken; queue[:head] are taken.
@@ -86,7 +93,9 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 // returns when all of them have ended. The error says why the connection ended; io.EOF is the
 // client's orderly end.
 func (c *Connection) Serve() error {
+	c.keepalive.Start(c.transport, c.config.KeepaliveInterval, c.config.KeepaliveTimeout, 0)
 	err := c.transport.Run(c.handle)
+	c.keepalive.Stop()
 	c.enqueueArrived()
 	if problem, ok := errors.AsType[*violation](err); ok {
 		c.sayGoodbye(problem)
@@ -176,7 +185,12 @@ func (c *Connection) handle(frame *core.Frame) error {
 			return err
 		}
 		return c.transport.Post(core.Frame{Kind: core.KindPong, Body: frame.Body})
-	case core.KindPong, core.KindGoAway: // a client that goes away closes when it is done
+	case core.KindPong:
+		if c.keepalive.Pong(frame.Body) {
+			return nil
+		}
+		return c.forNothing(frame.Kind, &c.counters.ignored)
+	case core.KindGoAway: // a client that goes away closes when it is done
 		return c.forNothing(frame.Kind, &c.counters.ignored)
 	}
 	return violationf("unexpected %v frame from the client", frame.Kind)
@@ -393,8 +407,10 @@ func (c *Connection) interrupt(t *turn) {
 	}
 }
 
-// turnAway refuses a command whose task is made but not queued.
+// turnAway refuses a command whose task is made but not queued. The client hears of the reason first, so
+// that it knows why.
 func (c *Connection) turnAway(t *task) {
+	c.sayDraining()
 	sequence := t.ctx.sequence
 	t.cell.Store(nil)
 	t.ctx.cancel(context.Canceled)
@@ -491,12 +507,19 @@ func (c *Connection) cancelAll() {
 // then. It gives up when ctx ends. Any goroutine may call it, while Serve runs.
 func (c *Connection) Drain(ctx context.Context) {
 	idle := c.whenIdle()
-	c.goAway(&core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
+	c.sayDraining()
 	select {
 	case <-idle:
 		_ = c.transport.Flush(ctx) // an error means that the connection has ended
 	case <-ctx.Done():
 	}
+}
+
+// sayDraining posts the GOAWAY of a server that is shutting down, once. Commands are not taken any more.
+func (c *Connection) sayDraining() {
+	c.announce.Do(func() {
+		c.goAway(&core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
+	})
 }
 
 // goAway posts a GOAWAY frame.
@@ -510,6 +533,10 @@ func (c *Connection) goAway(e *core.Error) {
 
 // Close ends the connection at once; Serve returns soon after, when the commands have ended.
 func (c *Connection) Close() { c.transport.Close(core.ErrClosed) }
+
+// RoundTripTime returns how long the last PING to the client and its PONG were under way; 0 if there was no
+// reason to send one yet.
+func (c *Connection) RoundTripTime() time.Duration { return c.keepalive.RoundTripTime() }
 
 func (c *Connection) peerName() string {
 	if c.config.Peer.Address == nil {

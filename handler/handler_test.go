@@ -60,6 +60,7 @@ func (w *wire) Post(frame core.Frame) error {
 func (w *wire) Withdraw(core.Sequence, core.Position) bool { return false }
 func (w *wire) Drop(core.Sequence)                         {}
 func (w *wire) Attempted() core.Position                   { return 0 }
+func (w *wire) Received() core.Position                    { return 0 }
 func (w *wire) Flush(context.Context) error                { return nil }
 func (w *wire) Wait()                                      {}
 func (w *wire) Close(cause error)                          { w.once.Do(func() { w.cause = cause; close(w.closed) }) }

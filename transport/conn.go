@@ -164,6 +164,9 @@ func (c *Conn) cause() error {
 	return c.writer.err
 }
 
+// Received implements core.Transport.
+func (c *Conn) Received() core.Position { return core.Position(c.reader.received.Load()) }
+
 // Close implements core.Transport. A nil cause is core.ErrClosed.
 func (c *Conn) Close(cause error) {
 	if cause == nil {

@@ -3,6 +3,7 @@ package transport
 import (
 	"encoding/binary"
 	"io"
+	"sync/atomic"
 
 	"github.com/edict-go/edict/core"
 )
@@ -33,6 +34,8 @@ type reader struct {
 	buffer   *core.Buffer // nil while idle
 	data     []byte       // received, not yet taken; aliases buffer
 	position core.Position
+
+	received atomic.Uint64 // bytes read so far; the one field that others may read
 
 	frame  core.Frame   // the frame that parse returns, or whose payload is coming
 	large  *core.Buffer // if not nil: the payload of frame, in part; with part, perhaps some before it
@@ -269,6 +272,7 @@ func (r *reader) size() int {
 
 // arrived takes note of n bytes that were read to target.
 func (r *reader) arrived(n int) {
+	r.received.Add(uint64(n))
 	if r.large != nil {
 		r.large.Bytes = r.large.Bytes[:len(r.large.Bytes)+n]
 		r.position += core.Position(n)

@@ -27,7 +27,7 @@ func (s *simulation) dialClient() action {
 		s: s, number: len(s.links), calls: map[core.Sequence]*call{}, slots: map[uint32]*call{},
 		maxInFlight: s.config.maxInFlight, window: s.config.window,
 	}
-	config := edict.ClientConfig{Name: fmt.Sprint(l.number), MaxFrame: s.config.maxFrame, Window: l.window, WriteTimeout: writeTimeout}
+	config := edict.ClientConfig{Name: fmt.Sprint(l.number), MaxFrame: s.config.maxFrame, Window: l.window, WriteTimeout: writeTimeout, KeepaliveInterval: -1}
 	if s.one(3) {
 		config.MaxInFlight = 2
 		l.maxInFlight = min(l.maxInFlight, 2)

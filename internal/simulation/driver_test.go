@@ -236,7 +236,7 @@ func (s *simulation) begin() {
 	s.server = edict.NewServer(s.lab, commands,
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,
-			Window: s.config.window, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout,
+			Window: s.config.window, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go
 		},
 		edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
 	s.served = s.run("Serve", func() error { return s.server.Serve(tapListener{listener, s.accepted}) })

@@ -188,14 +188,15 @@ type tap struct {
 	net.Conn
 	users atomic.Int32 // goroutines in one of its methods
 
-	mu      sync.Mutex
-	offered wire // what was given to Write, whether or not the network had room for it
-	read    wire
-	writes  int       // calls of Write so far
-	writing bool      // in one
-	since   time.Time // the last time that something was written, or began to be
-	cutoff  int       // bytes that Write has been offered and has not taken when it failed
-	closed  bool
+	mu       sync.Mutex
+	offered  wire // what was given to Write, whether or not the network had room for it
+	read     wire
+	writes   int       // calls of Write so far
+	writing  bool      // in one
+	since    time.Time // the last time that something was written, or began to be
+	cutoff   int       // bytes that Write has been offered and has not taken when it failed
+	closed   bool
+	closedAt time.Time
 }
 
 // Read implements net.Conn.
@@ -244,7 +245,7 @@ func (t *tap) Close() error {
 	defer t.users.Add(-1)
 	t.mu.Lock()
 	looked.Load()
-	t.closed = true
+	t.closed, t.closedAt = true, time.Now()
 	t.mu.Unlock()
 	return t.Conn.Close()
 }

@@ -1,0 +1,266 @@
+package edict
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/edict-go/edict/codec"
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/delegate"
+	"github.com/edict-go/edict/transport"
+)
+
+// life is a client's connection, and what comes after it: all of a Client that does not depend on T.
+type life struct {
+	// Static after makeClient.
+	address     string
+	settings    dialSettings
+	definitions []delegate.Command
+	bind        func(codec.Codec) []clientCommand
+
+	present atomic.Pointer[connection] // the last one made; nil before the first
+	states  delegate.States
+	// supervisor makes connections; nil if there is to be one only. Set before the client is used.
+	supervisor                  *delegate.Supervisor[*connection]
+	observing                   sync.WaitGroup // the observer's goroutine
+	attempts, connected, resent atomic.Uint64
+}
+
+// connection is one connection with the commands bound to what its handshake has agreed on. It is a
+// delegate.Link.
+type connection struct {
+	engine   *core.Client
+	carrier  *transport.Conn
+	commands []clientCommand // by the registry's index, which is also the number on the wire
+	peer     Peer
+}
+
+// clientCommand is a command bound to the connection's codec.
+type clientCommand struct {
+	name     string
+	stream   bool
+	encoder  codec.Encoder
+	unusable *core.Error // why it can't be used on this connection
+}
+
+// request is a Request without its type parameter.
+type request struct {
+	index                          int
+	command                        any
+	stream, inputs, bulk, failFast bool
+	metadata                       Metadata
+}
+
+// begin connects: once, or as long as ctx and the settings allow.
+func (l *life) begin(ctx context.Context) error {
+	if l.settings.reconnect != nil {
+		l.beginInBackground()
+		return l.states.WaitReady(ctx)
+	}
+	l.observe()
+	l.states.Set(StateConnecting, 1, nil)
+	connection, err := l.connect(ctx, func() { l.states.Set(StateHandshaking, 1, nil) })
+	if err != nil {
+		l.states.Set(StateClosed, 1, err)
+		return err
+	}
+	l.present.Store(connection)
+	return nil
+}
+
+// beginInBackground lets a supervisor connect.
+func (l *life) beginInBackground() {
+	l.observe()
+	l.supervisor = delegate.NewSupervisor(delegate.SupervisorConfig[*connection]{
+		Connect: l.connect, States: &l.states, Reconnect: *l.settings.reconnect, Ready: l.present.Store,
+	})
+}
+
+// observe starts the goroutine that calls the observer, if there is one. It ends when the state is Closed and
+// the observer has been told; close waits for it.
+func (l *life) observe() {
+	observer := l.settings.observer
+	if observer == nil {
+		return
+	}
+	l.observing.Go(func() { l.states.Observe(observer) })
+}
+
+// connect makes one connection. All that may be another one at the next attempt is asked for here.
+func (l *life) connect(ctx context.Context, handshaking func()) (*connection, error) {
+	l.attempts.Add(1)
+	token, err := l.settings.askForToken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := l.dial(ctx)
+	if err != nil {
+		code := Unavailable
+		if ctx.Err() != nil {
+			code = CodeOf(ctx.Err())
+		}
+		return nil, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err}
+	}
+	handshaking()
+	carrier := transport.NewConn(conn, transport.Config{WriteTimeout: l.settings.config.WriteTimeout})
+	agreement, err := delegate.Connect(ctx, carrier, l.settings.handshake(l.definitions, token))
+	if err != nil {
+		endHandshake(ctx, carrier, err)
+		return nil, err
+	}
+	l.connected.Add(1)
+	return l.newConnection(carrier, agreement), nil
+}
+
+func (l *life) dial(ctx context.Context) (net.Conn, error) {
+	if l.settings.dial != nil {
+		return l.settings.dial(ctx)
+	}
+	return transport.Dial(ctx, l.address, l.settings.tls)
+}
+
+// endHandshake closes a connection whose handshake failed, after what is queued for the server.
+func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
+	_ = carrier.Flush(ctx) // for the server's log, as far as it goes
+	carrier.Close(err)
+	carrier.Wait()
+}
+
+// newConnection puts an agreement into force.
+func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreement) *connection {
+	chosen, _ := codecNamed(l.settings.codecs, agreement.Codec) // Connect has seen that it was offered
+	c := &connection{carrier: carrier, commands: l.bind(chosen), peer: peerOf(carrier.NetConn(), agreement)}
+	for i := range c.commands {
+		command := &c.commands[i]
+		if command.unusable = agreement.Unusable[i]; command.unusable != nil {
+			l.settings.log().Warn("edict: command can't be used on this connection", "command", command.name, "reason", command.unusable.Message)
+		}
+	}
+	config := core.ClientConfig{
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
+		Compressor:        l.settings.compressor(agreement, l.settings.config.CompressionThreshold),
+		KeepaliveInterval: agreement.KeepaliveInterval, KeepaliveTimeout: agreement.KeepaliveTimeout,
+		RoundTripTime: agreement.RoundTripTime,
+	}
+	if l.settings.reconnect == nil { // else the supervisor watches
+		l.states.Set(StateReady, 1, nil)
+		config.Changed = func(cause error, ended bool) {
+			if ended {
+				l.states.Set(StateClosed, 0, cause)
+			} else {
+				l.states.Set(StateDraining, 0, cause)
+			}
+		}
+	}
+	c.engine = core.NewClient(carrier, config)
+	return c
+}
+
+// start starts a call.
+func (l *life) start(ctx context.Context, call request) (Exchange, error) {
+	if l.supervisor != nil {
+		return l.startSteady(ctx, call)
+	}
+	return l.present.Load().start(ctx, &call)
+}
+
+// start starts a call on this connection.
+func (c *connection) start(ctx context.Context, call *request) (Exchange, error) {
+	command := &c.commands[call.index]
+	if command.unusable != nil {
+		err := *command.unusable
+		err.Command = command.name
+		return nil, &err
+	}
+	if command.stream != call.stream || (command.encoder.Input != nil) != call.inputs {
+		return nil, &Error{
+			Code: Internal, Outcome: NotSent, Command: command.name,
+			Message: "the command is registered with another kind of Exec than it was started with",
+		}
+	}
+	return c.engine.Start(ctx, core.Outgoing{
+		Name: command.name, Number: uint16(call.index), Command: call.command, Encoder: command.encoder.Command,
+		Stream: call.stream, Inputs: command.encoder.Input, Bulk: call.bulk, Ordered: command.encoder.Ordered, Metadata: call.metadata,
+		Coder: command.encoder.Result,
+	})
+}
+
+// Done implements delegate.Link.
+func (c *connection) Done() <-chan struct{} { return c.engine.Done() }
+
+// GoingAway implements delegate.Link.
+func (c *connection) GoingAway() <-chan struct{} { return c.engine.GoingAway() }
+
+// Err implements delegate.Link.
+func (c *connection) Err() error {
+	if err := c.engine.Err(); err != nil {
+		return err
+	}
+	if away := c.engine.AwayError(); away != nil {
+		return away
+	}
+	return nil
+}
+
+// Shutdown implements delegate.Link.
+func (c *connection) Shutdown(ctx context.Context) error { return c.engine.Shutdown(ctx) }
+
+// Close implements delegate.Link.
+func (c *connection) Close() error { return c.engine.Close() }
+
+// lost reports whether no call can begin on the connection any more. It knows that before Done and GoingAway
+// are closed, and before any call has failed for that.
+func (c *connection) lost() bool {
+	select {
+	case <-c.carrier.Done():
+		return true
+	case <-c.engine.GoingAway():
+		return true
+	default:
+		return c.engine.Err() != nil
+	}
+}
+
+// connections returns those that have not ended, and maybe the last that has.
+func (l *life) connections() []*connection {
+	if l.supervisor != nil {
+		return l.supervisor.Links()
+	}
+	return []*connection{l.present.Load()}
+}
+
+func (l *life) done() <-chan struct{} {
+	if l.supervisor != nil {
+		return l.supervisor.Done()
+	}
+	return l.present.Load().Done()
+}
+
+func (l *life) err() error {
+	if l.supervisor != nil {
+		return l.supervisor.Err()
+	}
+	return l.present.Load().engine.Err()
+}
+
+func (l *life) shutdown(ctx context.Context) error {
+	defer l.observing.Wait()
+	if l.supervisor != nil {
+		return l.supervisor.Shutdown(ctx)
+	}
+	l.states.Set(StateDraining, 0, ErrClosed)
+	return l.present.Load().Shutdown(ctx)
+}
+
+func (l *life) close() error {
+	defer l.observing.Wait()
+	if l.supervisor != nil {
+		return l.supervisor.Close()
+	}
+	if connection := l.present.Load(); connection != nil {
+		return connection.Close()
+	}
+	return nil // Dial has failed
+}

@@ -1,0 +1,272 @@
+package edict
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/edict-go/edict/core"
+)
+
+// steadyCall is a call of a client that reconnects: the Exchange of the connection that it is on, and of the
+// next one if it is sent again. Its caller and the client's interceptors see one call.
+//
+// It is sent again by the goroutine that waits for its results; nobody else changes exchange.
+type steadyCall struct {
+	// Static after startSteady.
+	life    *life
+	ctx     context.Context
+	request request
+
+	// Owned by the goroutine that has the call.
+	connection *connection // where it was sent last; nil before
+	taken      bool        // the caller has a result
+	mayHaveRun bool        // an attempt has ended, and nobody knows whether the command ran
+	failed     error       // what Receive returns from now on
+
+	mu       sync.Mutex // guards the following; held while the exchange's Cancel runs, which does not wait
+	exchange Exchange   // nil while the call waits for a connection, and if it has failed doing that
+	sent     bool       // there was an input
+	closed   bool       // there will be none
+	canceled error      // the cause given to Cancel
+	// While the call waits for a connection: interrupt ends that, resumed is closed afterwards. Else nil.
+	interrupt context.CancelCauseFunc
+	resumed   chan struct{}
+}
+
+// startSteady starts a call on the present connection, or the next one.
+func (l *life) startSteady(ctx context.Context, call request) (Exchange, error) {
+	c := &steadyCall{life: l, ctx: ctx, request: call, connection: l.present.Load()}
+	var err error
+	if c.connection == nil {
+		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
+	} else if c.exchange, err = c.connection.start(ctx, &c.request); err == nil {
+		return c, nil
+	}
+	if err = c.resume(err); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// again decides whether a call that has failed with err, because its connection is lost or takes no more
+// calls, is sent on another one. What did not run is; what may have run only if that does no harm.
+func (c *steadyCall) again(err *Error) bool {
+	if err.Code != Unavailable || c.sent || c.taken {
+		return false
+	}
+	switch err.Outcome {
+	case NotSent, Refused:
+		return true
+	case OutcomeUnknown:
+		idempotent, ok := c.request.command.(core.Idempotent)
+		return ok && idempotent.Idempotent() && !c.request.inputs
+	}
+	return false
+}
+
+// resume sends the call again, after it has failed with err, on the next connection or the one after that. It
+// returns nil if it did, and else the error that the call ends with.
+func (c *steadyCall) resume(err error) error {
+	failure, ok := errors.AsType[*Error](err)
+	if !ok || !c.lost() {
+		return c.final(err)
+	}
+	waiting, interrupt := context.WithCancelCause(c.ctx)
+	defer interrupt(nil)
+	if !c.suspend(failure, interrupt) {
+		return c.final(err)
+	}
+	for {
+		c.mayHaveRun = c.mayHaveRun || failure.Outcome == OutcomeUnknown
+		next, err := c.next(waiting, failure)
+		if err != nil {
+			c.unsuspend(nil)
+			return c.final(err)
+		}
+		exchange, err := c.restart(next)
+		if err == nil {
+			c.unsuspend(exchange)
+			return nil
+		}
+		if failure, ok = errors.AsType[*Error](err); !ok || !c.lost() || !c.again(failure) {
+			c.unsuspend(nil)
+			return c.final(err)
+		}
+	}
+}
+
+// lost reports whether the connection takes no more calls, so that it is not the call's own fault that it
+// failed.
+func (c *steadyCall) lost() bool { return c.connection == nil || c.connection.lost() }
+
+// suspend takes the call off its connection, if it is to be sent again.
+func (c *steadyCall) suspend(failure *Error, interrupt context.CancelCauseFunc) bool {
+	c.mu.Lock()
+	if !c.again(failure) {
+		c.mu.Unlock()
+		return false
+	}
+	old := c.exchange
+	c.exchange, c.interrupt, c.resumed = nil, interrupt, make(chan struct{})
+	if c.canceled != nil {
+		interrupt(c.canceled)
+	}
+	c.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+	return true
+}
+
+// next returns the connection after the one that the call was on. Its errors end the call.
+func (c *steadyCall) next(waiting context.Context, failure *Error) (*connection, error) {
+	supervisor := c.life.supervisor
+	if c.request.failFast {
+		next, err := supervisor.Try(c.connection)
+		if err != nil && c.connection != nil {
+			return nil, failure
+		}
+		return next, err
+	}
+	next, err := supervisor.Await(waiting, c.connection)
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Outcome = failure.Outcome
+		if cause := context.Cause(waiting); cause != nil && c.ctx.Err() == nil { // Cancel
+			e.Code, e.Cause = CodeOf(cause), cause
+		}
+	}
+	return next, err
+}
+
+// restart starts the call on its next connection.
+func (c *steadyCall) restart(next *connection) (Exchange, error) {
+	again := c.connection != nil
+	c.connection = next
+	exchange, err := next.start(c.ctx, &c.request)
+	if err == nil && again {
+		c.life.resent.Add(1)
+	}
+	return exchange, err
+}
+
+// unsuspend ends the waiting: with a new exchange, which learns what the call was told meanwhile, or with none.
+func (c *steadyCall) unsuspend(exchange Exchange) {
+	c.mu.Lock()
+	c.exchange, c.interrupt = exchange, nil
+	close(c.resumed)
+	c.resumed = nil
+	closed, canceled := c.closed, c.canceled
+	c.mu.Unlock()
+	if exchange == nil {
+		return
+	}
+	if canceled != nil {
+		exchange.Cancel(canceled)
+	}
+	if closed {
+		// An error says that the call has ended, which Receive tells.
+		_ = exchange.CloseSend()
+	}
+}
+
+// final completes the error that the call ends with.
+func (c *steadyCall) final(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Command != "" && !c.mayHaveRun {
+		return err
+	}
+	copied := *e
+	copied.Command = c.life.definitions[c.request.index].Name
+	if c.mayHaveRun && !e.Outcome.Ran() { // the last attempt did not run, but an earlier one may have
+		copied.Outcome = OutcomeUnknown
+	}
+	return &copied
+}
+
+// Receive implements Exchange.
+func (c *steadyCall) Receive() (core.Message, error) {
+	for c.failed == nil {
+		message, err := c.exchange.Receive()
+		if err == nil {
+			c.taken = true
+			return message, nil
+		}
+		if err == io.EOF {
+			return message, err
+		}
+		c.failed = c.resume(err)
+	}
+	return core.Message{}, c.failed
+}
+
+// Send implements Exchange. While the call waits for a connection it waits too.
+func (c *steadyCall) Send(input any) error {
+	c.mu.Lock()
+	for c.resumed != nil && !c.closed {
+		resumed := c.resumed
+		c.mu.Unlock()
+		<-resumed
+		c.mu.Lock()
+	}
+	exchange, closed := c.exchange, c.closed
+	c.sent = c.sent || exchange != nil && !closed
+	c.mu.Unlock()
+	switch {
+	case closed:
+		return &Error{Code: FailedPrecondition, Command: c.life.definitions[c.request.index].Name, Message: "Send after CloseSend"}
+	case exchange == nil:
+		return io.EOF
+	}
+	return exchange.Send(input)
+}
+
+// CloseSend implements Exchange. While the call waits for a connection it only makes a note.
+func (c *steadyCall) CloseSend() error {
+	c.mu.Lock()
+	exchange, closed := c.exchange, c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if exchange == nil || closed {
+		return nil
+	}
+	return exchange.CloseSend()
+}
+
+// Cancel implements Exchange.
+func (c *steadyCall) Cancel(cause error) {
+	if cause == nil {
+		cause = context.Canceled
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.canceled == nil {
+		c.canceled = cause
+	}
+	switch {
+	case c.interrupt != nil:
+		c.interrupt(cause)
+	case c.exchange != nil:
+		c.exchange.Cancel(cause)
+	}
+}
+
+// Metadata implements Exchange.
+func (c *steadyCall) Metadata() Metadata {
+	if c.exchange == nil {
+		return nil
+	}
+	return c.exchange.Metadata()
+}
+
+// Close implements Exchange.
+func (c *steadyCall) Close() {
+	c.mu.Lock()
+	exchange := c.exchange
+	c.exchange = nil
+	c.mu.Unlock()
+	if exchange != nil {
+		exchange.Close()
+	}
+}
