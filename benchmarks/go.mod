@@ -2,7 +2,10 @@ module github.com/edict-go/edict/benchmarks
 
 go 1.26.0
 
-replace github.com/edict-go/edict => ..
+replace (
+	github.com/edict-go/edict => ..
+	github.com/edict-go/edict/bridge/grpc => ../bridge/grpc
+)
 
 require (
 	connectrpc.com/connect v1.21.1
@@ -14,6 +17,7 @@ require (
 	github.com/containerd/log v0.1.0
 	github.com/containerd/ttrpc v1.2.10
 	github.com/edict-go/edict v0.0.0-00010101000000-000000000000
+	github.com/edict-go/edict/bridge/grpc v0.0.0-00010101000000-000000000000
 	github.com/mus-format/mus-go v0.7.2
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0

@@ -75,6 +75,7 @@ type clientStream struct {
 	// receiving has a value while a goroutine receives, or ends the call. It owns the following then.
 	receiving chan struct{}
 	peeked    *core.Message // came while Header looked for the header
+	got       bool          // a message was given to RecvMsg
 	final     error         // the call has ended: what RecvMsg returns; io.EOF is well
 	settings  callSettings
 
@@ -182,8 +183,9 @@ func (s *clientStream) Header() (metadata.MD, error) {
 	select {
 	case <-s.headerKnown:
 	case s.receiving <- struct{}{}:
-		if s.final == nil && s.peeked == nil {
-			if message, err := s.receive(); err == nil {
+		if s.final == nil && !s.hasHeader() {
+			// An error is final, and a header is known then.
+			if message, isMessage, err := s.receiveOne(); err == nil && isMessage {
 				s.peeked = &message
 			}
 		}
@@ -223,7 +225,7 @@ func (s *clientStream) RecvMsg(message any) error {
 	defer func() { <-s.receiving }()
 	first, err := s.next()
 	if err != nil {
-		if err == io.EOF && !s.description.ServerStreams {
+		if err == io.EOF && !s.description.ServerStreams && !s.got {
 			return status.Error(codes.Internal, "cardinality violation: received no response message from non-server-streaming RPC")
 		}
 		return err
@@ -231,6 +233,7 @@ func (s *clientStream) RecvMsg(message any) error {
 	if err := s.decode(first, message); err != nil {
 		return s.finish(err, nil)
 	}
+	s.got = true
 	if s.description.ServerStreams {
 		return nil
 	}
@@ -264,33 +267,50 @@ func (s *clientStream) receive() (core.Message, error) {
 		return core.Message{}, s.final
 	}
 	for {
-		message, err := s.exchange.Receive()
-		if err != nil {
-			all := s.exchange.Metadata()
-			return core.Message{}, s.finish(fromEdict(err, all), all)
+		message, isMessage, err := s.receiveOne()
+		if isMessage || err != nil {
+			return message, err
 		}
-		kind, content, err := cutResult(message)
-		if err != nil {
-			return core.Message{}, s.finish(err, nil)
-		}
-		if kind != partHeader {
-			s.setHeader(nil)
-			return message, nil
-		}
-		header, err := core.DecodeMetadata(content)
-		if err != nil {
-			return core.Message{}, s.finish(status.Errorf(codes.Internal, "grpc: can't decode the header: %v", err), nil)
-		}
-		s.setHeader(metadata.MD(header))
+	}
+}
+
+// receiveOne waits for a message, the header, or the end of the call. The caller holds receiving.
+func (s *clientStream) receiveOne() (message core.Message, isMessage bool, err error) {
+	message, err = s.exchange.Receive()
+	if err != nil {
+		all := s.exchange.Metadata()
+		return message, false, s.finish(fromEdict(err, all), all)
+	}
+	kind, content, err := cutResult(message)
+	if err != nil {
+		return message, false, s.finish(err, nil)
+	}
+	if kind != partHeader {
+		s.setHeader(nil)
+		return message, true, nil
+	}
+	header, err := core.DecodeMetadata(content)
+	if err != nil {
+		return message, false, s.finish(status.Errorf(codes.Internal, "grpc: can't decode the header: %v", err), nil)
+	}
+	s.setHeader(metadata.MD(header))
+	return message, false, nil
+}
+
+// hasHeader reports whether the header is known.
+func (s *clientStream) hasHeader() bool {
+	select {
+	case <-s.headerKnown:
+		return true
+	default:
+		return false
 	}
 }
 
 // setHeader sets the header, if it is not known already. The caller holds receiving.
 func (s *clientStream) setHeader(header metadata.MD) {
-	select {
-	case <-s.headerKnown:
+	if s.hasHeader() {
 		return
-	default:
 	}
 	s.header = header
 	s.settings.gotHeader = header

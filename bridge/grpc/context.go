@@ -127,7 +127,11 @@ func (c *callContext) peer() *peer.Peer {
 	if !ok {
 		return &peer.Peer{}
 	}
-	return grpcPeer(scope.Peer())
+	client := grpcPeer(scope.Peer())
+	if _, insecure := client.AuthInfo.(plain); insecure {
+		client.AuthInfo = nil // as it is on a server of gRPC without credentials
+	}
+	return client
 }
 
 // grpcPeer describes the other side as gRPC does.

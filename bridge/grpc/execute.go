@@ -68,7 +68,7 @@ type serverCall struct {
 	server    *Server
 	method    *method
 	execution core.Execution
-	messages  messages
+	messages  *messages // the server's, or the call's own
 	form      byte
 	body      []byte // the request, if it came with the command; valid until Execute returns
 	context   callContext
@@ -92,20 +92,25 @@ func (s *Server) accept(ctx context.Context, execution core.Execution) (*serverC
 	}
 	call := &serverCall{
 		server: s, method: method, execution: execution, form: request.form, body: body,
-		messages: messages{codec: s.settings.codec, maxReceive: s.settings.maxReceive, maxSend: s.settings.maxSend},
+		messages: &s.messages,
 		context:  callContext{parent: ctx, name: method.name, subtype: request.subtype},
 
 		intercepted: execution.Intercepted(),
 	}
+	if request.form&(formSubtype|formEncoding) == 0 { // most calls
+		return call, nil
+	}
+	own := s.messages
+	call.messages = &own
 	if request.form&formSubtype != 0 {
 		codec, ok := codecFor(request.subtype)
 		if !ok {
 			return nil, edict.Errorf(edict.Unimplemented, "grpc: the server has no codec for the content-subtype %q", request.subtype)
 		}
-		call.messages.codec = codec
+		own.codec = codec
 	}
 	if request.form&formEncoding != 0 {
-		if call.messages.compressor, err = compressorFor(request.encoding); err != nil {
+		if own.compressor, err = compressorFor(request.encoding); err != nil {
 			return nil, edict.Errorf(edict.Unimplemented, "grpc: Decompressor is not installed for grpc-encoding %q", request.encoding)
 		}
 	}
@@ -167,7 +172,7 @@ func (c *serverCall) reply(message any) error {
 	if c.observer != nil {
 		c.observer.headerSent(c.context.currentHeader())
 	}
-	encoded, err := appendPart(c.execution.Scratch(), &c.messages, message, c.observer.sent())
+	encoded, err := appendPart(c.execution.Scratch(), c.messages, message, c.observer.sent())
 	if err != nil {
 		return err
 	}
@@ -185,6 +190,7 @@ type serverStream struct {
 	took    bool // the request that came with the command was taken
 	one     bool // the client waits for one response: it is a unary call of a method that streams
 	replied bool // that response is there
+	surplus bool // and the handler has sent another one
 }
 
 // run runs the handler.
@@ -205,8 +211,8 @@ func (s *serverStream) run() error {
 	} else {
 		err = handler(c.method.service, s)
 	}
-	if err == nil && s.one && !s.replied {
-		err = status.Error(codes.Internal, "grpc: the method streams, and has sent no response")
+	if err == nil && s.one && (!s.replied || s.surplus) {
+		err = status.Error(codes.Internal, "cardinality violation: the method streams, and has not sent one response")
 	}
 	return c.end(err)
 }
@@ -260,7 +266,8 @@ func (s *serverStream) SendMsg(message any) error {
 	}
 	if s.one {
 		if s.replied {
-			return status.Error(codes.Internal, "grpc: the method streams, and the client waits for one response")
+			s.surplus = true
+			return status.Error(codes.Internal, "cardinality violation: the client waits for one response")
 		}
 		s.replied = true
 		return c.reply(message)
@@ -274,7 +281,7 @@ func (s *serverStream) SendMsg(message any) error {
 		c.observer.headerSent(nil)
 	}
 	buffer := core.GetBuffer(s.size)
-	encoded, err := appendPart(buffer.Bytes, &c.messages, message, c.observer.sent())
+	encoded, err := appendPart(buffer.Bytes, c.messages, message, c.observer.sent())
 	buffer.Bytes = encoded
 	if err != nil {
 		buffer.Release()

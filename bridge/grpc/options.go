@@ -23,7 +23,6 @@ type serverSettings struct {
 	stream     grpc.StreamServerInterceptor
 	stats      statsHandlers
 	unknown    grpc.StreamHandler
-	codec      messageCodec
 	maxReceive int
 	maxSend    int
 	keysKnown  bool // a callContext answers gRPC itself
@@ -31,7 +30,7 @@ type serverSettings struct {
 }
 
 func defaultServerSettings() serverSettings {
-	return serverSettings{codec: defaultCodec(), maxReceive: defaultMaxReceive, maxSend: math.MaxInt, keysKnown: keysKnown}
+	return serverSettings{maxReceive: defaultMaxReceive, maxSend: math.MaxInt, keysKnown: keysKnown}
 }
 
 // UnaryInterceptor adds an interceptor of unary calls. The one that was added first is outermost.
@@ -117,7 +116,6 @@ type clientSettings struct {
 	stats       statsHandlers
 	credentials []credentials.PerRPCCredentials
 	callOptions []grpc.CallOption
-	codec       messageCodec
 	edict       []edict.DialOption
 }
 

@@ -19,6 +19,7 @@ import (
 // reflection.Register takes. Safe for concurrent use.
 type Server struct {
 	settings serverSettings
+	messages messages      // of calls that ask for nothing else
 	own      *edict.Server // for Serve and ListenAndServe
 
 	mu       sync.Mutex // guards services; held while methods is replaced
@@ -51,6 +52,7 @@ func NewServer(options ...ServerOption) *Server {
 	for _, option := range options {
 		option(&s.settings)
 	}
+	s.messages = messages{codec: defaultCodec(), maxReceive: s.settings.maxReceive, maxSend: s.settings.maxSend}
 	s.methods.Store(&methods{byName: map[string]*method{}, byHash: map[uint64]*method{}})
 	config := edict.ServerConfig{MaxFrame: s.settings.maxReceive + frameSlack}
 	s.own = edict.NewServer(struct{}{}, edict.Commands(Commands[struct{}](s)...),

@@ -17,9 +17,13 @@ import (
 // maxDetails bounds an encoded status with details: it travels in the metadata.
 const maxDetails = core.MaxMetadataBytes / 2
 
-// isReserved reports whether a key of metadata is not for users: gRPC doesn't send those either.
+// isReserved reports whether a key of metadata is one of those that gRPC does not send for users.
 func isReserved(key string) bool {
-	return strings.HasPrefix(key, ":") || strings.HasPrefix(key, "grpc-") || key == "content-type" || key == "te"
+	switch key {
+	case "content-type", "user-agent", "te", "grpc-message-type", "grpc-encoding", "grpc-message", "grpc-status", "grpc-timeout":
+		return true
+	}
+	return strings.HasPrefix(key, ":")
 }
 
 // statusOf returns the status that a handler's error means.

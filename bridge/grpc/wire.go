@@ -139,7 +139,7 @@ func cutString(src []byte) (s string, rest []byte, ok bool) {
 func splitMetadata(all core.Metadata) (header, trailer map[string][]string) {
 	for key, values := range all {
 		switch {
-		case key == detailsKey, key == codeKey:
+		case key == codeKey:
 		case len(key) > 0 && key[:1] == headerPrefix:
 			if header == nil {
 				header = map[string][]string{}
