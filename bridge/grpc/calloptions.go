@@ -33,6 +33,7 @@ type callSettings struct {
 // ones that only interceptors look at.
 func (s *callSettings) settle(options []grpc.CallOption) error {
 	subtype, forced := "", messageCodec{}
+	var wrong error // the other options count all the same: OnFinish is told of it
 	for _, option := range options {
 		switch option := option.(type) {
 		case grpc.StaticMethodCallOption:
@@ -55,7 +56,7 @@ func (s *callSettings) settle(options []grpc.CallOption) error {
 		case grpc.CompressorCallOption:
 			compressor, err := compressorFor(option.CompressorType)
 			if err != nil {
-				return err
+				wrong = err
 			}
 			s.ownMessages().compressor = compressor
 		case grpc.ContentSubtypeCallOption:
@@ -69,11 +70,13 @@ func (s *callSettings) settle(options []grpc.CallOption) error {
 		case grpc.MaxRetryRPCBufferSizeCallOption: // nothing is buffered for retries
 		default:
 			if reflect.TypeOf(option).PkgPath() == reflect.TypeFor[grpc.HeaderCallOption]().PkgPath() && !isEmpty(option) {
-				return status.Errorf(codes.Unimplemented, "grpcbridge: the call option %T is not supported over Edict", option)
+				wrong = status.Errorf(codes.Unimplemented, "grpcbridge: the call option %T is not supported over Edict", option)
 			}
 		}
 	}
 	switch {
+	case wrong != nil:
+		return wrong
 	case forced.v1 != nil || forced.v2 != nil:
 		if subtype != "" {
 			forced.subtype = subtype

@@ -173,14 +173,18 @@ func (c *ClientConn) call(ctx context.Context, method string, message, reply any
 			return fromEdict(err, nil)
 		}
 		result, err := exchange.Receive()
+		var atEnd core.Metadata
+		if err != nil || s.header != nil || s.trailer != nil || o != nil {
+			atEnd = exchange.Metadata()
+			s.gotHeader, s.gotTrailer = splitMetadata(atEnd)
+		}
+		if o != nil && (err == nil || len(s.gotHeader) > 0) {
+			o.headerCame(s.gotHeader)
+		}
 		if err == nil {
 			err = decodeReply(result, s.messages, reply, o)
 		}
-		if err != nil || s.header != nil || s.trailer != nil || o != nil {
-			all := exchange.Metadata()
-			s.gotHeader, s.gotTrailer = splitMetadata(all)
-			err = fromEdict(err, all)
-		}
+		err = fromEdict(err, atEnd)
 		exchange.Close()
 		if err != nil && command.request.form&formName == 0 && wantsName(err) {
 			// The server has refused the call: it knows no such hash, but may know what to do with the name.

@@ -211,27 +211,27 @@ func (c *callContext) currentHeader() metadata.MD {
 	return c.header.Copy()
 }
 
-// end takes no more headers and trailers, gives the command those that were not sent, and returns the trailer.
-func (c *callContext) end() metadata.MD {
+// end takes no more headers and trailers, gives the command those that were not sent, and returns them.
+func (c *callContext) end() (header, trailer metadata.MD) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true
-	header := c.header
+	header, trailer = c.header, c.trailer
 	if c.headerSent && c.stream != nil {
 		header = nil
 	}
-	if len(header) == 0 && len(c.trailer) == 0 { // most calls
-		return nil
+	if len(header) == 0 && len(trailer) == 0 { // most calls
+		return nil, nil
 	}
 	if scope, ok := core.ScopeOf(c.parent); ok {
 		for key, values := range header {
 			scope.SetMetadata(headerPrefix+key, values...)
 		}
-		for key, values := range c.trailer {
+		for key, values := range trailer {
 			scope.SetMetadata(key, values...)
 		}
 	}
-	return c.trailer
+	return header, trailer
 }
 
 // join adds the pairs of md to target, but for keys that are gRPC's own.

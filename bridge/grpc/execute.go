@@ -129,8 +129,11 @@ func (c *serverCall) begin(client, server bool) context.Context {
 
 // end is called when the handler has returned. What it returns ends the command.
 func (c *serverCall) end(err error) error {
-	trailer := c.context.end()
+	header, trailer := c.context.end()
 	if c.observer != nil {
+		if len(header) > 0 {
+			c.observer.headerSent(header)
+		}
 		c.observer.serverEnded(trailer, err)
 	}
 	if err == nil {
