@@ -3,6 +3,7 @@ package grpcbridge
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"sync"
@@ -173,6 +174,9 @@ func (c *ClientConn) call(ctx context.Context, method string, message, reply any
 			return fromEdict(err, nil)
 		}
 		result, err := exchange.Receive()
+		if err == io.EOF {
+			err = status.Error(codes.Internal, "grpc: the call has ended without a response")
+		}
 		var atEnd core.Metadata
 		if err != nil || s.header != nil || s.trailer != nil || o != nil {
 			atEnd = exchange.Metadata()
