@@ -863,6 +863,9 @@ func TestContextsMadeOfAHandlersContext(t *testing.T) {
 	ended := make(chan error, 2)
 	service.unary = func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
 		child, cancel := context.WithTimeout(context.WithValue(ctx, calc{}, 1), time.Hour)
+		if edict.PeerOf(child).Address == nil {
+			t.Error("what Edict knows of the client can't be seen")
+		}
 		context.AfterFunc(child, func() {
 			ended <- child.Err()
 			cancel()

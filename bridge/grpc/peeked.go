@@ -21,18 +21,29 @@ func (c *peekedConn) Read(target []byte) (int, error) {
 	return c.Conn.Read(target)
 }
 
-// ConnectionState returns the state of the TLS connection; the zero state without TLS.
-func (c *peekedConn) ConnectionState() tls.ConnectionState {
-	if secure, ok := c.Conn.(*tls.Conn); ok {
-		return secure.ConnectionState()
-	}
-	return tls.ConnectionState{}
-}
-
 // CloseWrite ends the sending side, where there is such a thing.
 func (c *peekedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil
+}
+
+// peekedTLS is a peekedConn over TLS, whose state it has. (One without TLS must not have the method: who has it
+// is taken for encrypted.)
+type peekedTLS struct {
+	*peekedConn
+	secure *tls.Conn
+}
+
+// ConnectionState returns the state of the TLS connection.
+func (c peekedTLS) ConnectionState() tls.ConnectionState { return c.secure.ConnectionState() }
+
+// peeked returns conn with the byte that was read of it in front.
+func peeked(conn net.Conn, first []byte) net.Conn {
+	whole := &peekedConn{Conn: conn, first: first}
+	if secure, ok := conn.(*tls.Conn); ok {
+		return peekedTLS{whole, secure}
+	}
+	return whole
 }

@@ -167,7 +167,7 @@ func peek(conn net.Conn) (first byte, whole net.Conn, err error) {
 			return 0, nil, err
 		}
 	}
-	return one[0], &peekedConn{Conn: conn, first: one[:]}, nil
+	return one[0], peeked(conn, one[:]), nil
 }
 
 // half is one of the listeners that Split returns.

@@ -93,32 +93,44 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// A TLS state gets through the split.
+// The state of TLS gets through the split, and what has none is not taken for encrypted.
 func TestTheStateOfTLSGetsThroughTheSplit(t *testing.T) {
 	serverTLS, clientTLS := certificates(t)
-	listener, err := transport.Listen(t.Context(), "tls://127.0.0.1:0", serverTLS)
+	secure, err := transport.Listen(t.Context(), "tls://127.0.0.1:0", serverTLS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	native, classic := grpcbridge.Split(listener, grpcbridge.SplitConfig{})
-	peers := make(chan edict.Peer, 1)
-	server := edict.NewServer(peers, edict.Commands(edict.Unary[whoami]()))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(native) }()
-	client, err := edict.Dial(t.Context(), "tls://"+listener.Addr().String(), edict.Commands(edict.Unary[whoami]()), edict.WithTLS(clientTLS))
-	if err != nil {
-		t.Fatal(err)
+	open := transport.NewMemory()
+	for name, test := range map[string]struct {
+		listener net.Listener
+		options  []edict.DialOption
+		want     bool
+	}{
+		"tls":    {secure, []edict.DialOption{edict.WithTLS(clientTLS)}, true},
+		"memory": {open, []edict.DialOption{edict.WithDialer(open.Dial)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			native, classic := grpcbridge.Split(test.listener, grpcbridge.SplitConfig{})
+			peers := make(chan edict.Peer, 1)
+			server := edict.NewServer(peers, edict.Commands(edict.Unary[whoami]()))
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(native) }()
+			client, err := edict.Dial(t.Context(), "tls://"+test.listener.Addr().String(), edict.Commands(edict.Unary[whoami]()), test.options...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := edict.Call(t.Context(), client, whoami{}); err != nil {
+				t.Fatal(err)
+			}
+			if state := (<-peers).TLS; (state != nil && len(state.PeerCertificates) == 1) != test.want || !test.want && state != nil {
+				t.Errorf("the state is %+v", state)
+			}
+			if err := errors.Join(client.Close(), server.Shutdown(context.Background()), classic.Close()); err != nil {
+				t.Error(err)
+			}
+			<-served
+		})
 	}
-	if _, err := edict.Call(t.Context(), client, whoami{}); err != nil {
-		t.Fatal(err)
-	}
-	if state := (<-peers).TLS; state == nil || len(state.PeerCertificates) != 1 {
-		t.Errorf("the state is %+v", state)
-	}
-	if err := errors.Join(client.Close(), server.Shutdown(context.Background()), classic.Close()); err != nil {
-		t.Error(err)
-	}
-	<-served
 }
 
 // whoami gives the receiver the peer that it came from.
