@@ -22,7 +22,6 @@ type callSettings struct {
 	credentials     credentials.PerRPCCredentials
 	authority       string
 	waitForReady    bool
-	compressor      string
 	messages        *messages // the connection's, shared, or the call's own
 	own             bool      // it is the call's own
 

@@ -321,7 +321,7 @@ func TestCallOptions(t *testing.T) {
 		"send limit":              {codes.ResourceExhausted, []grpc.CallOption{grpc.MaxCallSendMsgSize(1)}},
 		"no such compressor":      {codes.Internal, []grpc.CallOption{grpc.UseCompressor("none")}},
 		"no such codec":           {codes.Internal, []grpc.CallOption{grpc.CallContentSubtype("none")}},
-		"a codec of times past":   {codes.Unimplemented, []grpc.CallOption{grpc.CallCustomCodec(nil)}},
+		"a codec of times past":   {codes.Unimplemented, []grpc.CallOption{grpc.CustomCodecCallOption{}}},
 		"codec unknown to server": {codes.Unimplemented, []grpc.CallOption{grpc.ForceCodec(strange{})}},
 	} {
 		t.Run(name, func(t *testing.T) {

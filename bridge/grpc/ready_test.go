@@ -38,12 +38,12 @@ func (c *connecting) Start(context.Context, edict.Request[struct{}]) (edict.Exch
 func (c *connecting) Done() <-chan struct{} { return c.done }
 
 func TestWaitForReady(t *testing.T) {
-	call := func(t *testing.T, sender *connecting, options ...grpc.CallOption) (error, time.Duration) {
+	call := func(t *testing.T, sender *connecting, options ...grpc.CallOption) (time.Duration, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		sender.since = time.Now()
 		_, err := testpb.NewTestServiceClient(grpcbridge.NewClientConn(sender)).UnaryCall(ctx, &testpb.SimpleRequest{}, options...)
-		return err, time.Since(sender.since)
+		return time.Since(sender.since), err
 	}
 	for name, test := range map[string]struct {
 		sender  connecting
@@ -61,7 +61,7 @@ func TestWaitForReady(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				err, took := call(t, &test.sender, test.options...)
+				took, err := call(t, &test.sender, test.options...)
 				wantCode(t, err, test.code)
 				if took < test.least || took > test.most {
 					t.Errorf("it took %v, want %v to %v", took, test.least, test.most)
@@ -79,7 +79,7 @@ func TestWaitForReady(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				close(sender.done)
 			}()
-			err, took := call(t, sender, grpc.WaitForReady(true))
+			took, err := call(t, sender, grpc.WaitForReady(true))
 			wantCode(t, err, codes.Unavailable)
 			if took != 2*time.Second {
 				t.Errorf("it took %v", took)
