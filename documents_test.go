@@ -12,26 +12,34 @@ import (
 	"testing"
 )
 
-// README's Go code is quoted from the examples, so that it compiles and does what is said.
-func TestReadmeQuotesTheExamples(t *testing.T) {
-	var sources []string
-	for _, pattern := range []string{"example*_test.go", "examples/calc/*/*.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+// The pages' Go code is quoted from examples, so that it compiles and does what is said.
+func TestPagesQuoteTheExamples(t *testing.T) {
+	for page, test := range map[string]struct {
+		blocks   int // at least
+		examples []string
+	}{
+		"README.md":         {10, []string{"example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go"}},
+		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
+	} {
+		var sources []string
+		for _, pattern := range test.examples {
+			files, err := filepath.Glob(pattern)
+			if err != nil || len(files) == 0 {
+				t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+			}
+			for _, file := range files {
+				sources = append(sources, withoutIndent(readFile(t, file)))
+			}
 		}
-		for _, file := range files {
-			sources = append(sources, withoutIndent(readFile(t, file)))
+		blocks := regexp.MustCompile("(?ms)^```go$(.*?)^```$").FindAllStringSubmatch(readFile(t, page), -1)
+		if len(blocks) < test.blocks {
+			t.Errorf("%s has only %d blocks of Go code", page, len(blocks))
 		}
-	}
-	blocks := regexp.MustCompile("(?ms)^```go$(.*?)^```$").FindAllStringSubmatch(readFile(t, "README.md"), -1)
-	if len(blocks) < 10 {
-		t.Errorf("README.md has only %d blocks of Go code", len(blocks))
-	}
-	for _, block := range blocks {
-		quoted := withoutIndent(block[1])
-		if !slices.ContainsFunc(sources, func(source string) bool { return strings.Contains(source, quoted) }) {
-			t.Errorf("README.md has code that is in no example:\n%s", block[1])
+		for _, block := range blocks {
+			quoted := withoutIndent(block[1])
+			if !slices.ContainsFunc(sources, func(source string) bool { return strings.Contains(source, quoted) }) {
+				t.Errorf("%s has code that is in no example:\n%s", page, block[1])
+			}
 		}
 	}
 }
@@ -48,7 +56,7 @@ func withoutIndent(text string) string {
 // ARCHITECTURE.md names functions and files that exist.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	known := map[string]bool{}
-	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth"} {
+	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "bridge/grpc"} {
 		collectNames(t, dir, known)
 	}
 	name := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)
@@ -76,10 +84,10 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 
 // The pages link to files that exist.
 func TestPagesLinkToWhatExists(t *testing.T) {
-	for _, page := range []string{"README.md", "ARCHITECTURE.md"} {
+	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/from-grpc.md", "bridge/grpc/PROTOCOL.md"} {
 		text := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(readFile(t, page), "")
 		for _, match := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
-			if _, err := os.Stat(match[1]); err != nil {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), match[1])); err != nil {
 				t.Errorf("%s: %v", page, err)
 			}
 		}

@@ -3,6 +3,7 @@ package codec
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/edict-go/edict/core"
 )
@@ -63,6 +64,9 @@ func (r *Registry[T]) Index(value any) (int, bool) {
 // Check reports whether codec can encode and decode all commands, inputs and results.
 func (r *Registry[T]) Check(codec Codec) error {
 	for _, d := range r.definitions {
+		if d.shape != nil {
+			continue // the command brings its own encoding
+		}
 		for _, t := range []reflect.Type{d.command, d.input, d.result} {
 			if t == nil {
 				continue // no inputs
@@ -75,12 +79,13 @@ func (r *Registry[T]) Check(codec Codec) error {
 	return nil
 }
 
-// Definition is one command of a Registry: Unary, ServerStream or Duplex make it.
+// Definition is one command of a Registry: Unary, ServerStream, Duplex or Foreign make it.
 type Definition[T any] struct {
 	name            string
 	command, result reflect.Type
 	input           reflect.Type // nil without inputs
 	stream          bool
+	shape           Shape // of a Foreign command; nil for others
 	encoder         func(Codec) Encoder
 	executor        func(Codec, T) core.Executor
 }
@@ -144,6 +149,41 @@ func define[C, T, R any]() Definition[T] {
 	return d
 }
 
+// Foreign is a command that brings its own encoding, the same with every codec, and its own execution. It is
+// for bridges to other systems, whose messages have an encoding already and whose handlers decode them into
+// values of their own.
+type Foreign[T any] struct {
+	// Format names the encoding. It is a part of the command's shape, so two sides with different formats
+	// find out when they connect.
+	Format string
+	// Stream is true if the command has any number of results.
+	Stream bool
+	// Encoder encodes commands, and inputs if the command takes some: it is for streams then. Its Result
+	// goes back to the caller in each core.Message, whose Body has the result as Executor made it.
+	Encoder Encoder
+	// Executor returns what runs the command against receiver. Like Stream and Encoder, it must say of itself
+	// whether the command has any number of results and takes inputs.
+	Executor func(receiver T) core.Executor
+}
+
+// Definition returns the definition of f under name, for commands that senders are given as values of type
+// command.
+func (f Foreign[T]) Definition(name string, command reflect.Type) Definition[T] {
+	d := Definition[T]{name: name, command: command, stream: f.Stream}
+	switch {
+	case f.Encoder.Input != nil:
+		d.input = command // only to say that there are inputs
+		d.shape = Shape{"duplex", ". " + f.Format, "< " + f.Format, "> " + f.Format}
+	case f.Stream:
+		d.shape = Shape{"stream", ". " + f.Format, "> " + f.Format}
+	default:
+		d.shape = Shape{"unary", ". " + f.Format, "> " + f.Format}
+	}
+	d.encoder = func(Codec) Encoder { return f.Encoder }
+	d.executor = func(_ Codec, receiver T) core.Executor { return f.Executor(receiver) }
+	return d
+}
+
 // typeName is the name of t without its package.
 func typeName(t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
@@ -169,7 +209,12 @@ func (d Definition[T]) Stream() bool { return d.stream }
 func (d Definition[T]) Inputs() bool { return d.input != nil }
 
 // Shape returns the command's shape.
-func (d Definition[T]) Shape() Shape { return shapeOf(d.command, d.input, d.result, d.stream) }
+func (d Definition[T]) Shape() Shape {
+	if d.shape != nil {
+		return slices.Clone(d.shape)
+	}
+	return shapeOf(d.command, d.input, d.result, d.stream)
+}
 
 // Encoder returns what encodes the command and its inputs in codec, and decodes its results.
 func (d Definition[T]) Encoder(codec Codec) Encoder { return d.encoder(codec) }

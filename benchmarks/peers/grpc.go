@@ -63,9 +63,12 @@ func (grpcEchoer) Stream(request *echopb.StreamRequest, stream grpc.ServerStream
 }
 
 type grpcClient struct {
-	conn   *grpc.ClientConn
-	client echopb.EchoerClient
+	grpcCalls
+	conn *grpc.ClientConn
 }
+
+// grpcCalls are the calls of a generated stub.
+type grpcCalls struct{ client echopb.EchoerClient }
 
 func dialGRPC(ctx context.Context, options peer.DialOptions) (peer.Client, error) {
 	security := insecure.NewCredentials()
@@ -83,20 +86,20 @@ func dialGRPC(ctx context.Context, options peer.DialOptions) (peer.Client, error
 			return nil, errors.Join(context.Cause(ctx), conn.Close())
 		}
 	}
-	return &grpcClient{conn, echopb.NewEchoerClient(conn)}, nil
+	return &grpcClient{grpcCalls{echopb.NewEchoerClient(conn)}, conn}, nil
 }
 
-func (c *grpcClient) Echo(ctx context.Context, request peer.Message) (peer.Message, error) {
+func (c grpcCalls) Echo(ctx context.Context, request peer.Message) (peer.Message, error) {
 	reply, err := c.client.Echo(ctx, toProto(request))
 	return fromProto(reply), err
 }
 
-func (c *grpcClient) Delayed(ctx context.Context, request peer.Message) (peer.Message, error) {
+func (c grpcCalls) Delayed(ctx context.Context, request peer.Message) (peer.Message, error) {
 	reply, err := c.client.Delayed(ctx, toProto(request))
 	return fromProto(reply), err
 }
 
-func (c *grpcClient) Stream(ctx context.Context, count, size int, each func([]byte) error) error {
+func (c grpcCalls) Stream(ctx context.Context, count, size int, each func([]byte) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.client.Stream(ctx, &echopb.StreamRequest{Count: int64(count), Size: int64(size)})
