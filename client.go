@@ -49,6 +49,7 @@ type ClientCall struct {
 	Stream   bool   // whether it has any number of results
 	Inputs   bool   // whether it takes inputs
 	Bulk     bool   // whether it gives way to others
+	Window   int    // with which a stream is to begin, in bytes; 0 is the connection's
 	Metadata Metadata
 }
 
@@ -104,9 +105,10 @@ func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
 
 // handshake returns the delegate's settings.
 func (s *dialSettings) handshake(commands []delegate.Command, token auth.Token) delegate.Config {
+	first, _ := window(s.config.Window)
 	return delegate.Config{
 		Name: s.config.Name, Codecs: codecNames(s.codecs), Compressions: s.compressionNames(), Commands: commands,
-		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: s.config.Window,
+		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: first,
 		HandshakeBytes: s.config.HandshakeBytes, HandshakeTimeout: s.config.HandshakeTimeout,
 		AllowDifferences: s.config.AllowShapeDifferences,
 		NamesFields: func(name string) bool {
@@ -153,8 +155,10 @@ func newClient[T any](carrier *transport.Conn, agreement delegate.Agreement, reg
 			settings.log().Warn("edict: command can't be used on this connection", "command", command.name, "reason", command.unusable.Message)
 		}
 	}
+	_, most := window(settings.config.Window)
 	c.engine = core.NewClient(carrier, core.ClientConfig{
-		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, MaxWindow: most, InputWindow: agreement.InputWindow,
+		Budget: settings.budget, ConnectionBytes: connectionBytes(settings.config.ConnectionBytes, agreement),
 		Compressor: settings.compressor(agreement, settings.config.CompressionThreshold),
 	})
 	for _, interceptor := range slices.Backward(settings.interceptors) {
@@ -190,7 +194,7 @@ func (c *Client[T]) Start(ctx context.Context, request Request[T]) (Exchange, er
 	if c.start != nil {
 		return c.start(ctx, &ClientCall{
 			Name: c.commands[index].name, Command: request.Command, Stream: request.Stream, Inputs: request.Inputs,
-			Bulk: request.Bulk, Metadata: request.Metadata.Clone(),
+			Bulk: request.Bulk, Window: request.Window, Metadata: request.Metadata.Clone(),
 		})
 	}
 	return c.transmit(ctx, index, &request)
@@ -203,7 +207,7 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 		return nil, notRegistered(call.Command)
 	}
 	return c.transmit(ctx, index, &Request[T]{
-		Command: call.Command, Stream: call.Stream, Inputs: call.Inputs, Bulk: call.Bulk, Metadata: call.Metadata,
+		Command: call.Command, Stream: call.Stream, Inputs: call.Inputs, Bulk: call.Bulk, Window: call.Window, Metadata: call.Metadata,
 	})
 }
 
@@ -222,7 +226,8 @@ func (c *Client[T]) transmit(ctx context.Context, index int, request *Request[T]
 	}
 	return c.engine.Start(ctx, core.Outgoing{
 		Name: command.name, Number: uint16(index), Command: request.Command, Encoder: command.encoder.Command,
-		Stream: request.Stream, Inputs: command.encoder.Input, Bulk: request.Bulk, Ordered: command.encoder.Ordered, Metadata: request.Metadata,
+		Stream: request.Stream, Inputs: command.encoder.Input, Bulk: request.Bulk, Ordered: command.encoder.Ordered,
+		Window: request.Window, Metadata: request.Metadata,
 		Coder: command.encoder.Result,
 	})
 }

@@ -38,9 +38,13 @@ type ClientConfig struct {
 	MaxFrame int
 	// MaxInFlight is how many commands may be in flight, beyond what the server allows; 0 is 16,384.
 	MaxInFlight int
-	// Window is how many bytes of a stream's results may be under way before the caller takes some;
-	// 0 is 256 KiB.
+	// Window is how many bytes of a stream's results may be under way before the caller takes some. Streams
+	// begin with 16 KiB, or what others of the connection have needed, and grow up to this as far as
+	// bandwidth and delay need it and the Budget allows; 0 is 4 MiB.
 	Window int
+	// ConnectionBytes is how much of the Budget this connection may use; 0 is 64 MiB, or what four messages of
+	// MaxFrame need if that is more.
+	ConnectionBytes int64
 	// HandshakeBytes and HandshakeTimeout bound the handshake; 0 is 64 KiB and 5 s.
 	HandshakeBytes   int
 	HandshakeTimeout time.Duration
@@ -69,9 +73,13 @@ type ServerConfig struct {
 	// MaxInFlight is how many commands one connection may have in flight; 0 is 16,384. Clients are
 	// told, and wait.
 	MaxInFlight int
-	// Window is how many bytes of a command's inputs may be under way before it takes some; 0 is
-	// 256 KiB.
+	// Window is how many bytes of a command's inputs may be under way before it takes some. It begins with
+	// 16 KiB, or what others of the connection have needed, and grows up to this as far as bandwidth
+	// and delay need it and the Budget allows; 0 is 4 MiB.
 	Window int
+	// ConnectionBytes is how much of the Budget one connection may use; 0 is 64 MiB, or what four messages of
+	// MaxFrame need if that is more.
+	ConnectionBytes int64
 	// CompressionThreshold is the size, in bytes, from which an encoded result is compressed, on connections
 	// that have agreed to compress (see WithCompression); 0 is 4 KiB. If it is negative the server
 	// compresses nothing; commands and inputs may come compressed all the same.
@@ -119,6 +127,7 @@ type shared struct {
 	compressions []Compression
 	tls          *tls.Config
 	logger       *slog.Logger
+	budget       *Budget
 }
 
 func defaultShared() shared { return shared{codecs: []codec.Codec{json.Codec}} }
@@ -173,6 +182,42 @@ type Compression = core.Compression
 // may choose: let them have a connection without compression, or put the secrets into metadata.
 func WithCompression(algorithms ...Compression) Option {
 	return option(func(s *shared) { s.compressions = algorithms })
+}
+
+// Budget bounds the memory that peers can make a process hold. See [core.Budget].
+type Budget = core.Budget
+
+// NewBudget returns a Budget of so many bytes, for WithBudget. It should be some times the MaxFrame of those
+// that use it.
+func NewBudget(bytes int64) *Budget { return core.NewBudget(bytes) }
+
+// DefaultBudget is the Budget that clients and servers share which were given none: a quarter of the memory
+// limit of the Go runtime (GOMEMLIMIT) if there is one, else 1 GiB.
+func DefaultBudget() *Budget { return core.DefaultBudget() }
+
+// WithBudget sets the Budget of a client, or of all connections of a server. Several may share one.
+//
+// When it is used up, commands that come are Refused with ResourceExhausted and a retry hint, Start and Send
+// wait as long as their context allows, windows don't grow, and a result for which there is no room fails its
+// call. What is running, and what is small, goes on.
+func WithBudget(budget *Budget) Option {
+	return option(func(s *shared) { s.budget = budget })
+}
+
+// window returns the window that a side tells the other one in the handshake, and how far it may grow.
+func window(limit int) (first, most int) {
+	if limit <= 0 {
+		limit = core.DefaultMaxWindow
+	}
+	return min(limit, core.DefaultWindow), limit
+}
+
+// connectionBytes returns how much of the budget a connection may use.
+func connectionBytes(set int64, agreement delegate.Agreement) int64 {
+	if set > 0 {
+		return set
+	}
+	return max(64<<20, 4*int64(max(agreement.MaxReceive, agreement.MaxSend)))
 }
 
 // WithTLS sets the configuration for tls:// addresses: on a server with a certificate, on a client

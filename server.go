@@ -41,10 +41,11 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 			s.executors[c.Name()] = append(s.executors[c.Name()], commands.At(i).Executor(c, receiver))
 		}
 	}
+	first, _ := window(config.Window)
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
 		Name: config.Name, Codecs: codecNames(s.settings.codecs), Compressions: s.settings.compressionNames(),
 		Commands: definitions(commands),
-		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: config.Window,
+		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: first,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
 	})
@@ -170,9 +171,11 @@ func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agree
 			executors[number] = s.executors[agreement.Codec][index]
 		}
 	}
+	_, most := window(s.settings.config.Window)
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
-		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow, MaxInputWindow: most,
+		Budget: s.settings.budget, ConnectionBytes: connectionBytes(s.settings.config.ConnectionBytes, agreement),
 		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
 		Peer:       peerOf(carrier.NetConn(), agreement),
 	})

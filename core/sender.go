@@ -21,6 +21,9 @@ type Request[T any] struct {
 	Inputs bool
 	// Bulk lets the call's results and inputs give way to those of other calls.
 	Bulk bool
+	// Window is with how many bytes of results under way a stream is to begin, if that is more than others of
+	// the connection begin with; 0 is that.
+	Window int
 	// Metadata goes with the command; nil is none.
 	Metadata Metadata
 

@@ -25,8 +25,8 @@ func (upper) Execute(ctx context.Context, execution core.Execution) error {
 	for _, b := range text {
 		encoded = append(encoded, b&^0x20)
 	}
-	execution.Reply(encoded)
-	return nil
+	_, err := execution.Reply(encoded) // it is small, so it is taken at once
+	return err
 }
 
 // A connection executes the commands that come as frames. Here the other side is played by hand; a

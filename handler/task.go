@@ -29,6 +29,7 @@ type task struct {
 	replied bool
 	begun   bool // Exec was called
 	call    *Call
+	cost    int // what it counts for in Connection.held
 }
 
 var tasks = sync.Pool{New: func() any { return new(task) }}
@@ -43,7 +44,7 @@ func (t *task) recycle() {
 	if cap(t.kept) > maxKeptBuffer {
 		t.kept = nil
 	}
-	if t.scratch != nil && cap(t.scratch.Bytes) > maxKeptBuffer {
+	if t.scratch != nil && (cap(t.scratch.Bytes) > maxKeptBuffer || t.scratch.Charged() > 0) {
 		t.scratch.Release()
 		t.scratch = nil
 	}
@@ -57,7 +58,7 @@ func (t *task) recycle() {
 // ordered command must wait for its turn run reports so; t belongs to others then.
 func (t *task) run() (waits bool) {
 	var err error
-	returned := false
+	returned, cost := false, t.cost
 	defer func() {
 		if waits {
 			return
@@ -67,7 +68,7 @@ func (t *task) run() (waits bool) {
 				err = t.panicked(cause)
 			} else {
 				err = core.Errorf(core.Internal, "the command ended its goroutine (runtime.Goexit)")
-				defer t.connection.abandoned()
+				defer t.connection.abandoned(cost)
 			}
 		}
 		t.end(err)
@@ -114,7 +115,15 @@ func (t *task) inflate() error {
 	if t.buffer == nil || !t.buffer.Compressed {
 		return nil
 	}
-	return t.connection.config.Compressor.Inflate(t.buffer, "the command")
+	compressor := t.connection.config.Compressor
+	size, err := compressor.InflatedLen(t.buffer, "the command")
+	if err != nil {
+		return err
+	}
+	if size > maxKeptBuffer && !t.buffer.Charge(t.connection.account, size, core.ForCalls) {
+		return noRoom("to inflate the command")
+	}
+	return compressor.Inflate(t.buffer, "the command")
 }
 
 // panicked logs a panic with its stack, which is not for the caller to see.
@@ -175,7 +184,7 @@ func (t *task) lastFrame(err, before error, response core.Metadata) core.Frame {
 		if t.scratch.Compressed {
 			frame.Flags |= core.FlagCompressed
 		}
-		if len(frame.Body) >= core.LargeBody {
+		if len(frame.Body) >= core.LargeBody || t.scratch.Charged() > 0 {
 			frame.Buffer, t.scratch = t.scratch, nil
 		}
 	default:
@@ -277,12 +286,24 @@ func (t *task) Scratch() []byte {
 }
 
 // Reply implements core.Execution.
-func (t *task) Reply(encoded []byte) {
+func (t *task) Reply(encoded []byte) (again bool, err error) {
 	t.scratch.Bytes, t.scratch.Compressed = encoded, false
+	account := t.connection.account
+	if size := len(encoded); size > maxKeptBuffer && !t.scratch.Charge(account, size, core.ForWork) {
+		t.scratch.Release() // nothing is held while it waits
+		t.scratch = nil
+		if err := account.Wait(t.ctx, size, core.ForWork); err != nil {
+			return false, err
+		}
+		t.scratch = core.GetBuffer(size)
+		t.scratch.Adopt(account, size)
+		return true, nil
+	}
 	if compressor := t.connection.config.Compressor; compressor != nil {
 		compressor.Compress(t.scratch)
 	}
 	t.replied = true
+	return false, nil
 }
 
 // Results implements core.Execution.

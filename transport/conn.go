@@ -53,12 +53,15 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Conn carries frames over a net.Conn; it implements core.Transport. All methods may be called from
+// Conn carries frames over a net.Conn; it implements core.Transport and core.Budgeted. All methods may be called from
 // any goroutine, except that Run, Receive and the methods of the handshake belong to one reader.
 type Conn struct {
 	conn   net.Conn
 	raw    syscall.RawConn // nil if conn can't be tried without waiting
 	config Config          // changed by SetLimits only, before frames are exchanged
+
+	account  *core.Account         // what the connection may hold; nil: anything
+	reserved func(*core.Frame) int // set with account
 
 	writer writer
 	reader reader
@@ -69,7 +72,10 @@ type Conn struct {
 	waited sync.Once // of the first Wait, which gives the reader's buffers back
 }
 
-var _ core.Transport = (*Conn)(nil)
+var (
+	_ core.Transport = (*Conn)(nil)
+	_ core.Budgeted  = (*Conn)(nil)
+)
 
 // NewConn returns a Conn over conn, which it owns from now on. It starts no goroutine.
 func NewConn(conn net.Conn, config Config) *Conn {

@@ -68,6 +68,7 @@ type call struct {
 	room       int // credit for inputs that the client has
 	inputs     int // that the client has offered
 	inputsEnd  bool
+	grew       bool // some window has grown
 	given      int // bytes that the server has offered as credit for inputs
 	came       int // inputs that have arrived
 	cameEnd    bool

@@ -49,6 +49,7 @@ type simulation struct {
 	accepted chan *tap
 	lab      *lab
 	server   *edict.Server
+	budget   *edict.Budget // of the server and all clients
 	served   *operation
 	links    []*link
 	calls    []*call
@@ -87,6 +88,7 @@ type link struct {
 	calls                  map[core.Sequence]*call
 	slots                  map[uint32]*call // that the client has given to the network and the server has not ended
 	told                   bool
+	nearPing, farPing      time.Time // when the client and the server have sent PING last
 }
 
 // operation is a function that waits, running in a goroutine of its own.
@@ -233,12 +235,13 @@ func (s *simulation) begin() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.budget = edict.NewBudget(1 << 30)
 	s.server = edict.NewServer(s.lab, commands,
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,
 			Window: s.config.window, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout,
 		},
-		edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
+		edict.WithBudget(s.budget), edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
 	s.served = s.run("Serve", func() error { return s.server.Serve(tapListener{listener, s.accepted}) })
 	synctest.Wait()
 }
