@@ -156,9 +156,11 @@ func newClient[T any](carrier *transport.Conn, agreement delegate.Agreement, reg
 		}
 	}
 	_, most := window(settings.config.Window)
+	account := settings.newAccount()
+	settleAccount(account, settings.config.ConnectionBytes, agreement)
 	c.engine = core.NewClient(carrier, core.ClientConfig{
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, MaxWindow: most, InputWindow: agreement.InputWindow,
-		Budget: settings.budget, ConnectionBytes: connectionBytes(settings.config.ConnectionBytes, agreement),
+		Account: account,
 		Compressor: settings.compressor(agreement, settings.config.CompressionThreshold),
 	})
 	for _, interceptor := range slices.Backward(settings.interceptors) {

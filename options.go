@@ -212,12 +212,21 @@ func window(limit int) (first, most int) {
 	return min(limit, core.DefaultWindow), limit
 }
 
-// connectionBytes returns how much of the budget a connection may use.
-func connectionBytes(set int64, agreement delegate.Agreement) int64 {
-	if set > 0 {
-		return set
+// newAccount returns the account of a new connection; settleAccount gives it the limit that fits what the
+// handshake has agreed on.
+func (s *shared) newAccount() *core.Account {
+	budget := s.budget
+	if budget == nil {
+		budget = DefaultBudget()
 	}
-	return max(64<<20, 4*int64(max(agreement.MaxReceive, agreement.MaxSend)))
+	return budget.NewAccount(0)
+}
+
+func settleAccount(account *core.Account, limit int64, agreement delegate.Agreement) {
+	if limit <= 0 {
+		limit = max(64<<20, 4*int64(max(agreement.MaxReceive, agreement.MaxSend)))
+	}
+	account.SetLimit(limit)
 }
 
 // WithTLS sets the configuration for tls:// addresses: on a server with a certificate, on a client

@@ -147,6 +147,11 @@ func (s *session) Serve() {
 	if s.full {
 		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has too many connections"}
 	}
+	account := s.server.settings.newAccount()
+	defer account.Close()
+	if !account.Take(core.ConnectionCost, core.ForCalls) {
+		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has no room for another connection in its budget"}
+	}
 	logger := s.server.settings.log()
 	agreement, err := s.server.acceptor.Accept(s.carrier, refusal)
 	if err != nil {
@@ -154,7 +159,7 @@ func (s *session) Serve() {
 		s.carrier.Close(err)
 		return
 	}
-	connection := s.server.newConnection(s.carrier, agreement)
+	connection := s.server.newConnection(s.carrier, account, agreement)
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
@@ -164,7 +169,7 @@ func (s *session) Serve() {
 }
 
 // newConnection puts an agreement into force.
-func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agreement) *handler.Connection {
+func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, agreement delegate.Agreement) *handler.Connection {
 	executors := make([]core.Executor, len(agreement.Commands))
 	for number, index := range agreement.Commands {
 		if index >= 0 {
@@ -172,10 +177,11 @@ func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agree
 		}
 	}
 	_, most := window(s.settings.config.Window)
+	settleAccount(account, s.settings.config.ConnectionBytes, agreement)
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow, MaxInputWindow: most,
-		Budget: s.settings.budget, ConnectionBytes: connectionBytes(s.settings.config.ConnectionBytes, agreement),
+		Account: account,
 		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
 		Peer:       peerOf(carrier.NetConn(), agreement),
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"sync/atomic"
 
 	"github.com/edict-go/edict/core"
 )
@@ -13,6 +14,7 @@ type unary[C core.Command[T, R], T, R any] struct {
 	receiver T
 	command  Coder[C]
 	result   Coder[R]
+	guess    atomic.Int64 // how large the next result may be
 }
 
 func (u *unary[C, T, R]) Stream() bool { return false }
@@ -46,15 +48,26 @@ func (u *unary[C, T, R]) run(ctx context.Context, command C, execution core.Exec
 		}
 	}
 	for {
-		encoded, err := u.result.Append(execution.Scratch(), result)
+		guess := u.guess.Load()
+		scratch, err := execution.Scratch(int(guess))
+		if err != nil {
+			return err
+		}
+		encoded, err := u.result.Append(scratch, result)
 		if err != nil {
 			return unencodable(err)
+		}
+		if size := int64(len(encoded)); size != guess && max(size, guess) > largeResult {
+			u.guess.Store(max(size, guess/2))
 		}
 		if again, err := execution.Reply(encoded); !again {
 			return err
 		}
 	}
 }
+
+// largeResult is the size from which it matters how large results are.
+const largeResult = 8 << 10
 
 // serverStream executes commands with any number of results.
 type serverStream[C core.StreamCommand[T, R], T, R any] struct {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 // Budget bounds the memory that the peers of a process can make it hold: commands that have come and have not
@@ -20,7 +21,9 @@ import (
 // It counts bytes that belong to connections. What applications make of them, and the stacks of goroutines
 // beyond a flat sum per command, it does not count.
 type Budget struct {
-	limit int64
+	limit   int64
+	pressed atomic.Bool // more than half is in use
+	calm    atomic.Bool // less than a quarter is
 
 	mu      sync.Mutex // guards the following, and what accounts and claims say; a leaf, held briefly
 	used    int64
@@ -60,7 +63,9 @@ func NewBudget(bytes int64) *Budget {
 	if bytes <= 0 {
 		bytes = defaultBudgetBytes()
 	}
-	return &Budget{limit: bytes}
+	b := &Budget{limit: bytes}
+	b.calm.Store(true)
+	return b
 }
 
 // DefaultBudget is the Budget of connections that were given none: a quarter of the memory limit of the Go
@@ -88,9 +93,9 @@ func (b *Budget) Used() int64 {
 // for concurrent use.
 type Account struct {
 	budget *Budget
-	limit  int64
 
 	// Guarded by budget.mu.
+	limit  int64
 	used   int64
 	closed bool
 }
@@ -98,11 +103,23 @@ type Account struct {
 // NewAccount returns the account of a new connection, which may use limit bytes; 0 or less, or more than the
 // budget, is all of that.
 func (b *Budget) NewAccount(limit int64) *Account {
-	if limit <= 0 || limit > b.limit {
-		limit = b.limit
-	}
-	return &Account{budget: b, limit: limit}
+	a := &Account{budget: b}
+	a.SetLimit(limit)
+	return a
 }
+
+// SetLimit changes how much the account may use. See NewAccount.
+func (a *Account) SetLimit(limit int64) {
+	a.budget.mu.Lock()
+	defer a.budget.mu.Unlock()
+	if limit <= 0 || limit > a.budget.limit {
+		limit = a.budget.limit
+	}
+	a.limit = limit
+}
+
+// ConnectionCost is what a connection counts for on a server, whatever it does: a goroutine and its buffers.
+const ConnectionCost = 8 << 10
 
 // Used returns how much the account has taken, in bytes.
 func (a *Account) Used() int64 {
@@ -130,9 +147,27 @@ func (a *Account) takeLocked(size int64, purpose Purpose) bool {
 		return false
 	}
 	a.used += size
-	a.budget.used += size
+	a.budget.addLocked(size)
 	return true
 }
+
+func (b *Budget) addLocked(size int64) {
+	b.used += size
+	if pressed := b.used > b.limit/2; pressed != b.pressed.Load() {
+		b.pressed.Store(pressed)
+	}
+	if calm := b.used < b.limit/4; calm != b.calm.Load() {
+		b.calm.Store(calm)
+	}
+}
+
+// Pressed reports whether more than half of the budget is in use, so that what need not be held should not be. It
+// costs next to nothing.
+func (a *Account) Pressed() bool { return a != nil && a.budget.pressed.Load() }
+
+// Calm reports whether less than a quarter of the budget is in use, so that it does not matter if a little is taken
+// and not used. It costs next to nothing.
+func (a *Account) Calm() bool { return a == nil || a.budget.calm.Load() }
 
 // Give gives back what was taken. After Close it does nothing.
 func (a *Account) Give(size int) {
@@ -145,7 +180,7 @@ func (a *Account) Give(size int) {
 		return
 	}
 	a.used -= int64(size)
-	a.budget.used -= int64(size)
+	a.budget.addLocked(-int64(size))
 	a.budget.grantLocked()
 }
 
@@ -157,7 +192,7 @@ func (a *Account) Close() {
 	a.budget.mu.Lock()
 	defer a.budget.mu.Unlock()
 	a.closed = true
-	a.budget.used -= a.used
+	a.budget.addLocked(-a.used)
 	a.used = 0
 	a.budget.grantLocked()
 }
@@ -246,7 +281,7 @@ func (c *Claim) Withdraw() {
 	case c.granted && !c.account.closed:
 		c.granted = false
 		c.account.used -= c.size
-		budget.used -= c.size
+		budget.addLocked(-c.size)
 	}
 	budget.grantLocked() // this one may have kept others waiting
 }

@@ -73,6 +73,14 @@ func (b *Buffer) MoveCharge(to *Buffer) {
 	b.account, b.charged = nil, 0
 }
 
+// Trim gives back what is charged for b beyond its capacity.
+func (b *Buffer) Trim() {
+	if excess := b.charged - cap(b.Bytes); excess > 0 && len(b.more) == 0 {
+		b.account.Give(excess)
+		b.charged -= excess
+	}
+}
+
 // Uncharge returns how much of b was charged, all of its parts. That is the caller's now, to be given back to
 // the account.
 func (b *Buffer) Uncharge() int {
@@ -160,6 +168,19 @@ func AuditBuffers(audit BufferAudit) {
 	bufferAudit.Store(&audit)
 }
 
+// BufferSize returns the capacity of what GetBuffer returns for size.
+func BufferSize(size int) int {
+	if class := bufferClass(size); class < len(bufferPools) {
+		return 1<<(class+minClass) + slack
+	}
+	return size
+}
+
+// bufferClass returns which pool has buffers for size; there may be none.
+func bufferClass(size int) int {
+	return max(bits.Len(uint(max(size-slack, 1)-1))-minClass, 0)
+}
+
 // GetBuffer returns an empty Buffer with a capacity of at least size.
 func GetBuffer(size int) *Buffer {
 	buffer := getBuffer(size)
@@ -170,15 +191,14 @@ func GetBuffer(size int) *Buffer {
 }
 
 func getBuffer(size int) *Buffer {
-	class := bits.Len(uint(max(size-slack, 1)-1)) - minClass
-	class = max(class, 0)
+	class := bufferClass(size)
 	if class >= len(bufferPools) {
 		return &Buffer{Bytes: make([]byte, 0, size)}
 	}
 	if buffer, ok := bufferPools[class].Get().(*Buffer); ok {
 		return buffer
 	}
-	return &Buffer{Bytes: make([]byte, 0, 1<<(class+minClass)+slack)}
+	return &Buffer{Bytes: make([]byte, 0, BufferSize(size))}
 }
 
 // Release gives the buffer back; the caller must not use it or its bytes afterwards. Release of a

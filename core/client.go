@@ -23,10 +23,8 @@ type ClientConfig struct {
 	MaxWindow int
 	// InputWindow is Window for inputs: what the server has told. 0 is 16 KiB.
 	InputWindow int
-	// Budget has the memory that connections share, nil is DefaultBudget; ConnectionBytes is how much of it this
-	// one may use, 0 is all.
-	Budget          *Budget
-	ConnectionBytes int64
+	// Account is what the client takes of a Budget, which it closes at its end; nil is one of DefaultBudget.
+	Account *Account
 	// Compressor compresses commands and inputs and inflates results; nil if no compression was agreed on.
 	Compressor *Compressor
 }
@@ -112,11 +110,11 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 		config.InputWindow = DefaultWindow
 	}
 	config.MaxWindow = min(max(config.MaxWindow, config.Window), maxCredit)
-	if config.Budget == nil {
-		config.Budget = DefaultBudget()
+	if config.Account == nil {
+		config.Account = DefaultBudget().NewAccount(0)
 	}
 	c := &Client{
-		transport: transport, config: config, account: config.Budget.NewAccount(config.ConnectionBytes),
+		transport: transport, config: config, account: config.Account,
 		done: make(chan struct{}), idle: make(chan struct{}), refusing: make(chan struct{}),
 	}
 	if budgeted, ok := transport.(Budgeted); ok {

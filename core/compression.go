@@ -49,8 +49,16 @@ func (c *Compressor) Compress(buffer *Buffer) {
 	other := GetBuffer(size + slack)
 	other.Bytes = c.Compression.Append(other.Bytes, buffer.Bytes)
 	if len(other.Bytes) <= size-size/worthwhile {
+		if fitting := GetBuffer(len(other.Bytes)); cap(fitting.Bytes) <= cap(other.Bytes)/2 { // it may wait for long
+			fitting.Bytes = append(fitting.Bytes, other.Bytes...)
+			fitting.Bytes, other.Bytes = other.Bytes, fitting.Bytes
+			fitting.Release()
+		} else {
+			fitting.Release()
+		}
 		buffer.Bytes, other.Bytes = other.Bytes, buffer.Bytes
 		buffer.Compressed = true
+		buffer.Trim()
 	}
 	other.Release()
 }

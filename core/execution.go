@@ -28,23 +28,24 @@ type OrderedExecutor interface {
 
 // Execution is one command that a server runs, as its Executor sees it.
 type Execution interface {
-	// Command returns the encoded command, valid until Execute returns.
+	// Command returns the encoded command, valid until Begin, or until Execute or Prepare returns.
 	Command() []byte
 	// Intercept runs next, which runs the decoded command, through the server's interceptors. If
 	// there are none (Intercepted) the Executor need not call it.
 	Intercept(ctx context.Context, command any, next func(context.Context) error) error
 	Intercepted() bool
-	// Begin must be called right before the command's Exec: an error before it means that the
+	// Begin must be called right before the command's Exec, when the command is decoded: an error before it means that the
 	// command was refused, an error after it that it was executed.
 	Begin()
 	// Observe shows a result to the interceptors before it is encoded, ObserveInput an input after it
 	// was decoded, if there are any.
 	Observe(result any) error
 	ObserveInput(input any) error
-	// Scratch returns an empty slice to encode the result of a unary command to, Reply takes it. If again is
+	// Scratch returns an empty slice to encode the result of a unary command to, whose size may be guessed. If that
+	// is large it waits until the connection's budget has room for it. Reply takes the result. If again is
 	// true, which it can be of one above 8 KiB, it was dropped because the connection's budget had no room for it: Reply has waited for that, and the
 	// result must be encoded once more.
-	Scratch() []byte
+	Scratch(size int) ([]byte, error)
 	Reply(encoded []byte) (again bool, err error)
 	// Results returns where a stream's results go. It may be used until Execute returns; after
 	// that it returns errors.

@@ -28,10 +28,9 @@ type ConnectionConfig struct {
 	// InputWindow is how many bytes of inputs a command may have under way at first, as the client was told;
 	// MaxInputWindow how far that may grow, 0 is not at all.
 	InputWindow, MaxInputWindow int
-	// Budget has the memory that connections share, nil is core.DefaultBudget; ConnectionBytes is how much of it
-	// this one may use, 0 is all.
-	Budget          *core.Budget
-	ConnectionBytes int64
+	// Account is what the connection takes of a core.Budget, which it closes at its end; nil is one of
+	// core.DefaultBudget.
+	Account *core.Account
 	// Compressor compresses results and inflates commands and inputs; nil if no compression was agreed on.
 	Compressor *core.Compressor
 	Peer       core.Peer
@@ -90,12 +89,12 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 		config.InputWindow = core.DefaultWindow
 	}
 	config.MaxInputWindow = min(max(config.MaxInputWindow, config.InputWindow), math.MaxInt32)
-	if config.Budget == nil {
-		config.Budget = core.DefaultBudget()
+	if config.Account == nil {
+		config.Account = core.DefaultBudget().NewAccount(0)
 	}
 	c := &Connection{
 		invoker: i, transport: transport, config: config, idle: make(chan struct{}),
-		account: config.Budget.NewAccount(config.ConnectionBytes),
+		account: config.Account,
 	}
 	if budgeted, ok := transport.(core.Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
@@ -417,14 +416,18 @@ const (
 	commandCost = 4 << 10
 	// heldFree is what a connection's commands may count for without asking the budget.
 	heldFree = 16 << 10
-	// heldStep is how much is taken from the budget at once beyond that.
-	heldStep = 64 << 10
+	// heldStep is how much is taken from the budget at once beyond that, at least. As long as there is plenty
+	// twice of it is kept: so a connection with some commands in flight does not ask for each of them.
+	heldStep = 16 << 10
 )
 
 // holdLocked counts tasks in the budget, and returns how many of them, from the first, it has room for.
 func (c *Connection) holdLocked(arrived []*task) int {
 	for i, t := range arrived {
 		t.cost = commandCost + len(t.body)
+		if t.buffer != nil {
+			t.cost += max(0, t.buffer.Len()-t.buffer.Charged())
+		}
 		c.held += t.cost
 		if short := c.held - heldFree - c.reserved; short > 0 && !c.reserveLocked(short) {
 			c.held -= t.cost
@@ -451,12 +454,15 @@ func (c *Connection) letGoLocked(cost int) {
 	if c.reserved == 0 {
 		return
 	}
-	keep := max(0, c.held-heldFree)
-	if keep > 0 && c.reserved <= 4*keep+2*heldStep {
+	keep := 2 * max(0, c.held-heldFree)
+	if keep > 0 && c.reserved <= 2*keep || c.reserved <= 2*heldStep && c.account.Calm() {
 		return // it may soon be needed again
 	}
-	c.account.Give(c.reserved - 2*keep)
-	c.reserved = 2 * keep
+	if c.account.Calm() {
+		keep = max(keep, 2*heldStep)
+	}
+	c.account.Give(c.reserved - keep)
+	c.reserved = min(c.reserved, keep)
 }
 
 // reservedFor is asked by the transport about a frame that is coming, in the read loop.

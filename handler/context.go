@@ -209,11 +209,11 @@ func (c *commandContext) Buffer(ctx context.Context, size int) (*core.Buffer, er
 		return nil, err
 	}
 	account := c.connection.account
-	if err := account.Wait(ctx, size, core.ForWork); err != nil {
+	if err := account.Wait(ctx, core.BufferSize(size), core.ForWork); err != nil {
 		return nil, err
 	}
 	buffer := core.GetBuffer(size)
-	buffer.Adopt(account, size)
+	buffer.Adopt(account, core.BufferSize(size))
 	return buffer, nil
 }
 
@@ -226,7 +226,7 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 		return false, context.Cause(ctx)
 	}
 	large := len(buffer.Bytes) > maxKeptBuffer
-	if large && !buffer.Charge(c.connection.account, len(buffer.Bytes), core.ForWork) {
+	if large && !buffer.Charge(c.connection.account, cap(buffer.Bytes), core.ForWork) {
 		buffer.Release()
 		return true, nil
 	}

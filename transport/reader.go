@@ -292,6 +292,9 @@ func (r *reader) target() []byte {
 	if r.large != nil {
 		return r.largeSpace()
 	}
+	if len(r.data) == 0 && r.buffer != nil && cap(r.buffer.Bytes) >= readSize && r.owner.account.Pressed() {
+		r.idle()
+	}
 	if r.buffer == nil {
 		r.buffer = core.GetBuffer(r.size())
 	}
@@ -306,7 +309,7 @@ func (r *reader) target() []byte {
 	case r.running && r.owner.raw == nil && cap(r.buffer.Bytes) >= HeaderSize+smallFrame && cap(r.buffer.Bytes) < readSize:
 		r.data = append(r.buffer.Bytes[:0], r.data...) // shrink has seen to it that the frame fits
 	case cap(r.buffer.Bytes) < readSize: // a part of a frame, which may not fit
-		grown := core.GetBuffer(readSize)
+		grown := core.GetBuffer(max(r.size(), min(2*cap(r.buffer.Bytes), readSize)))
 		r.data = append(grown.Bytes, r.data...)
 		r.buffer.Release()
 		r.buffer = grown
@@ -318,7 +321,7 @@ func (r *reader) target() []byte {
 
 // size returns how large a buffer is to be read to.
 func (r *reader) size() int {
-	if r.owner.raw == nil && !r.busy {
+	if !r.running || r.owner.raw == nil && !r.busy || r.owner.account.Pressed() {
 		return idleSize
 	}
 	return readSize

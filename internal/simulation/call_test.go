@@ -69,8 +69,8 @@ type call struct {
 	inputs     int // that the client has offered
 	inputsEnd  bool
 	grew       bool // some window has grown
-	given      int // bytes that the server has offered as credit for inputs
-	came       int // inputs that have arrived
+	given      int  // bytes that the server has offered as credit for inputs
+	came       int  // inputs that have arrived
 	cameEnd    bool
 	lastRead   bool
 	lastStep   int          // in which it came

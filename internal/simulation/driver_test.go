@@ -39,6 +39,9 @@ func (c settings) String() string {
 
 const writeTimeout = 7 * time.Second
 
+// calmShare is a quarter of the budget.
+const calmShare = 1 << 28
+
 // simulation is the life of one seed. The driver's goroutine owns it.
 type simulation struct {
 	t        *testing.T
@@ -236,6 +239,7 @@ func (s *simulation) begin() {
 		s.t.Fatal(err)
 	}
 	s.budget = edict.NewBudget(1 << 30)
+	s.budget.NewAccount(0).Take(calmShare, core.ForWork) // so that nothing is kept that is not needed
 	s.server = edict.NewServer(s.lab, commands,
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,

@@ -48,10 +48,11 @@ func (s *simulation) observe() {
 
 // checkBudget checks that nothing is counted as held when nothing is.
 func (s *simulation) checkBudget() {
-	used, limit := s.budget.Used(), s.budget.Limit()
+	used, limit := s.budget.Used()-calmShare, s.budget.Limit()-calmShare
 	if used < 0 || used > limit {
 		s.violated("%d bytes of the budget are in use, of %d", used, limit)
 	}
+	used -= int64(s.server.Connections()) * core.ConnectionCost
 	if used == 0 || s.server.InFlight() > 0 {
 		return
 	}
