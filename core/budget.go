@@ -306,7 +306,7 @@ func (b *Budget) grantLocked() {
 		case c.account.takeLocked(c.size, c.purpose):
 			c.decideLocked(nil)
 		default:
-			blocked[c.purpose] = b.used+c.size > c.purpose.share(b.limit) // else it waits for its own connection
+			blocked[c.purpose] = c.account.used+c.size <= c.purpose.share(c.account.limit) // else it waits for its own connection
 		}
 	}
 }

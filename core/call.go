@@ -401,7 +401,7 @@ type callState int
 const (
 	waiting callState = iota // nothing yet
 	taken                    // a result
-	over                     // no more results
+	over                     // no more results, or a failure
 )
 
 // poll takes the next result, if there is one.
@@ -420,6 +420,9 @@ func (c *call) poll() (Message, callState) {
 	}
 	if c.ended {
 		c.sawEnd = true
+		return Message{}, over
+	}
+	if c.failure != nil { // a result was dropped; the server goes on until it is told
 		return Message{}, over
 	}
 	return Message{}, waiting

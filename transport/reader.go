@@ -43,9 +43,9 @@ type reader struct {
 	afterLarge bool // the last frame was large
 	busy       bool // the last read brought more than idleSize
 
-	running      bool          // in run: the handshake is over
-	slow         slowness      //
-	payloadStart core.Position // of the payload of large, or to be skipped
+	running    bool          // in run: the handshake is over
+	slow       slowness      //
+	frameStart core.Position // of the frame whose payload goes to large or is skipped
 
 	partials map[core.Sequence]*partial // messages of which a part has come
 	again    bool                       // parseNext has taken a part, and there may be more in data
@@ -153,12 +153,12 @@ func (r *reader) parseNext() (*core.Frame, error) {
 	r.frame.End = r.position + HeaderSize + core.Position(length)
 	switch {
 	case r.isPart():
+		r.frameStart = r.position
 		r.discard(HeaderSize)
-		r.payloadStart = r.position
 		return r.parsePart(length)
 	case int64(length) > int64(r.owner.config.MaxReceive):
+		r.frameStart = r.position
 		r.discard(HeaderSize)
-		r.payloadStart = r.position
 		r.frame.Oversize = true
 		r.skip = int64(length)
 		return r.parseSkipped()
@@ -181,8 +181,8 @@ func (r *reader) parseNext() (*core.Frame, error) {
 
 // startLarge begins with a payload, whose header is the first in data, that gets a buffer of its own.
 func (r *reader) startLarge(length, first int) (*core.Frame, error) {
+	r.frameStart = r.position
 	r.discard(HeaderSize)
-	r.payloadStart = r.position
 	r.length = length
 	r.large = core.GetBuffer(first)
 	if !r.charge(r.large, cap(r.large.Bytes), 0) {

@@ -76,7 +76,7 @@ func (r *reader) due(now time.Time) (due time.Time, what string) {
 		start := r.position // of a header in data
 		what = "a frame"
 		if r.large != nil || r.skip > 0 {
-			start = r.payloadStart
+			start = r.frameStart
 		}
 		if start != r.position || len(r.data) >= HeaderSize {
 			what = "a frame of kind " + r.frame.Kind.String()
