@@ -80,7 +80,7 @@ func Dial[T any](ctx context.Context, address string, commands *Registry[T], opt
 		}
 		return nil, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err}
 	}
-	carrier := transport.NewConn(conn, transport.Config{WriteTimeout: settings.config.WriteTimeout})
+	carrier := transport.NewConn(conn, transport.Config{WriteTimeout: settings.config.WriteTimeout, FrameTimeout: settings.config.FrameTimeout})
 	agreement, err := delegate.Connect(ctx, carrier, settings.handshake(definitions(commands), token))
 	if err != nil {
 		endHandshake(ctx, carrier, err)
@@ -160,7 +160,7 @@ func newClient[T any](carrier *transport.Conn, agreement delegate.Agreement, reg
 	settleAccount(account, settings.config.ConnectionBytes, agreement)
 	c.engine = core.NewClient(carrier, core.ClientConfig{
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, MaxWindow: most, InputWindow: agreement.InputWindow,
-		Account: account,
+		Account:    account,
 		Compressor: settings.compressor(agreement, settings.config.CompressionThreshold),
 	})
 	for _, interceptor := range slices.Backward(settings.interceptors) {

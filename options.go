@@ -51,6 +51,9 @@ type ClientConfig struct {
 	// WriteTimeout is how long the server may take nothing of what is written before the connection
 	// is given up; 0 is 30 s.
 	WriteTimeout time.Duration
+	// FrameTimeout is how long a frame or message that the server has begun may take, beside a second for each KiB
+	// of it, before the connection is given up; 0 is 30 s.
+	FrameTimeout time.Duration
 	// CompressionThreshold is the size, in bytes, from which an encoded command or input is compressed, on
 	// connections that have agreed to compress (see WithCompression); 0 is 4 KiB. If it is negative the
 	// client compresses nothing; results may come compressed all the same.
@@ -97,6 +100,9 @@ type ServerConfig struct {
 	// WriteTimeout is how long a client may take nothing of what is written before its connection
 	// is given up; 0 is 30 s.
 	WriteTimeout time.Duration
+	// FrameTimeout is how long a frame or message that the client has begun may take, beside a second for each KiB
+	// of it, before the connection is given up; 0 is 30 s.
+	FrameTimeout time.Duration
 }
 
 func (c ClientConfig) applyToDial(s *dialSettings)     { s.config = c }
@@ -214,12 +220,13 @@ func window(limit int) (first, most int) {
 
 // newAccount returns the account of a new connection; settleAccount gives it the limit that fits what the
 // handshake has agreed on.
-func (s *shared) newAccount() *core.Account {
-	budget := s.budget
-	if budget == nil {
-		budget = DefaultBudget()
+func (s *shared) newAccount() *core.Account { return s.theBudget().NewAccount(0) }
+
+func (s *shared) theBudget() *Budget {
+	if s.budget == nil {
+		return DefaultBudget()
 	}
-	return budget.NewAccount(0)
+	return s.budget
 }
 
 func settleAccount(account *core.Account, limit int64, agreement delegate.Agreement) {

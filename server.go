@@ -19,6 +19,10 @@ type Server struct {
 	invoker   *handler.Invoker
 	engine    *core.Server
 	problem   error // what is wrong with the settings; Serve returns it
+
+	mu    sync.Mutex                   // guards the following; held briefly
+	open  map[*handler.Connection]bool // whose handshake is done, and that have not ended
+	ended CommandStats                 // of those that have
 }
 
 // NewServer returns a server for receiver, which all commands share: it must be safe for concurrent
@@ -122,7 +126,9 @@ func (s *Server) Close() error {
 func (s *Server) accept(conn net.Conn, full bool) core.Session {
 	return &session{
 		server: s, full: full,
-		carrier: transport.NewConn(conn, transport.Config{WriteTimeout: s.settings.config.WriteTimeout}),
+		carrier: transport.NewConn(conn, transport.Config{
+			WriteTimeout: s.settings.config.WriteTimeout, FrameTimeout: s.settings.config.FrameTimeout,
+		}),
 	}
 }
 
@@ -163,6 +169,8 @@ func (s *session) Serve() {
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
+	s.server.opened(connection)
+	defer s.server.closed(connection)
 	if err := connection.Serve(); !connection.OrderlyEnd(err) {
 		logger.Warn("edict: connection broke", "peer", s.carrier.NetConn().RemoteAddr(), "client", agreement.PeerName, "error", err)
 	}
@@ -181,7 +189,7 @@ func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, a
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow, MaxInputWindow: most,
-		Account: account,
+		Account:    account,
 		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
 		Peer:       peerOf(carrier.NetConn(), agreement),
 	})

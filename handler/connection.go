@@ -480,6 +480,16 @@ func (c *Connection) reservedFor(frame *core.Frame) int {
 // Used returns how many bytes of its Budget the connection has taken.
 func (c *Connection) Used() int64 { return c.account.Used() }
 
+// InFlight returns the number of commands that run or wait to run.
+func (c *Connection) InFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running
+}
+
+// Peer describes the client.
+func (c *Connection) Peer() core.Peer { return c.config.Peer }
+
 // enqueue queues a task that is counted in already, an ordered command that is due. It never waits.
 func (c *Connection) enqueue(t *task) {
 	c.mu.Lock()

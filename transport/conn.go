@@ -24,6 +24,9 @@ type Config struct {
 	// WriteTimeout is how long the peer may take nothing of what is written before the connection
 	// is given up; 0 is 30 s. It is noticed within twice that time.
 	WriteTimeout time.Duration
+	// FrameTimeout is how long a frame, or a message in parts, may take that was begun, beside one second for
+	// each KiB of it; 0 is 30 s.
+	FrameTimeout time.Duration
 }
 
 // NoLimit is the largest payload that a frame's length can announce.
@@ -33,6 +36,7 @@ const (
 	defaultMaxFrame     = 4 << 20
 	defaultQueueBytes   = 512 << 10
 	defaultWriteTimeout = 30 * time.Second
+	defaultFrameTimeout = 30 * time.Second
 	// postLimit is how many bytes beyond QueueBytes Post may queue for a peer that doesn't read.
 	postLimit = 1 << 20
 )
@@ -49,6 +53,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = defaultWriteTimeout
+	}
+	if c.FrameTimeout <= 0 {
+		c.FrameTimeout = defaultFrameTimeout
 	}
 	return c
 }

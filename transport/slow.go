@@ -10,10 +10,9 @@ import (
 // What has begun must go on: a frame, and a message in parts, must be complete some time after its first bytes
 // were waited for, with more time for what is large. So nobody holds a buffer by a byte now and then. Who sends
 // whole frames, however seldom, is not meant.
-const (
-	slowTime = 30 * time.Second
-	slowRate = 1 << 10 // bytes a second that give more time
-)
+//
+// slowRate is how many bytes give a second more.
+const slowRate = 1 << 10
 
 // smallFrame is the payload up to which a frame that is not complete waits in a small buffer of the reader.
 // A larger one gets a buffer of its own.
@@ -62,7 +61,7 @@ func (r *reader) overdue() error {
 	if now.Before(due) {
 		return r.arm(due)
 	}
-	return &ProtocolError{Code: core.DeadlineExceeded, Problem: what + " was begun and is not complete after " + slowTime.String() + " or more"}
+	return &ProtocolError{Code: core.DeadlineExceeded, Problem: what + " was begun and is not complete after " + r.owner.config.FrameTimeout.String() + " or more"}
 }
 
 // incomplete reports whether something has come in part.
@@ -85,13 +84,13 @@ func (r *reader) due(now time.Time) (due time.Time, what string) {
 			r.slow.start, r.slow.since = start, now
 		}
 		came := r.position + core.Position(len(r.data)) - start
-		due = r.slow.since.Add(patience(int64(came)))
+		due = r.slow.since.Add(r.patience(int64(came)))
 	}
 	for _, message := range r.partials {
 		if message.since.IsZero() {
 			message.since = now
 		}
-		if d := message.since.Add(patience(message.size)); due.IsZero() || d.Before(due) {
+		if d := message.since.Add(r.patience(message.size)); due.IsZero() || d.Before(due) {
 			due, what = d, "a "+message.frame.Kind.String()+" in parts"
 		}
 	}
@@ -99,8 +98,8 @@ func (r *reader) due(now time.Time) (due time.Time, what string) {
 }
 
 // patience returns how long something may take of which size bytes have come.
-func patience(size int64) time.Duration {
-	return slowTime + time.Duration(size)*(time.Second/slowRate)
+func (r *reader) patience(size int64) time.Duration {
+	return r.owner.config.FrameTimeout + time.Duration(size)*(time.Second/slowRate)
 }
 
 // shrink lets an incomplete frame occupy no more than in proportion to what has come of it.
