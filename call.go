@@ -26,6 +26,7 @@ type callSettings struct {
 	response *Metadata
 	bulk     bool
 	failFast bool
+	window   int
 }
 
 type callOption func(*callSettings)
@@ -47,6 +48,13 @@ func WithResponseMetadata(target *Metadata) CallOption {
 // are interactive: a backup beside a user. Large messages always give way to small ones, so it is of
 // use for streams of small ones. It changes nothing else, and nothing about the command's execution.
 func WithBulk() CallOption { return callOption(func(s *callSettings) { s.bulk = true }) }
+
+// WithWindow lets a stream begin with a window of so many bytes, instead of growing to it: for one whose
+// results are wanted at once, over a long distance. The bytes are reserved in the Budget as long as the call goes on;
+// starting it waits for them. For calls of one result it means nothing.
+func WithWindow(bytes int) CallOption {
+	return callOption(func(s *callSettings) { s.window = bytes })
+}
 
 func settle(options []CallOption) callSettings {
 	if len(options) == 0 {
@@ -182,7 +190,8 @@ func Upload[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCo
 
 func start[T, R any](ctx context.Context, sender Sender[T], request Request[T], options []CallOption) (*Invocation[R], error) {
 	settings := settle(options)
-	request.Bulk, request.FailFast, request.Metadata = settings.bulk, settings.failFast, settings.metadata
+	request.Bulk, request.FailFast, request.Window = settings.bulk, settings.failFast, settings.window
+	request.Metadata = settings.metadata
 	exchange, err := sender.Start(ctx, request)
 	if err != nil {
 		return nil, err

@@ -44,6 +44,7 @@ type ClientCall struct {
 	Inputs   bool   // whether it takes inputs
 	Bulk     bool   // whether it gives way to others
 	FailFast bool   // whether it fails rather than wait for a connection
+	Window   int    // with which a stream is to begin, in bytes; 0 is the connection's
 	Metadata Metadata
 }
 
@@ -108,9 +109,10 @@ func makeClient[T any](address string, commands *Registry[T], options []DialOpti
 
 // handshake returns the delegate's settings.
 func (s *dialSettings) handshake(commands []delegate.Command, token auth.Token) delegate.Config {
+	first, _ := window(s.config.Window)
 	return delegate.Config{
 		Name: s.config.Name, Codecs: codecNames(s.codecs), Compressions: s.compressionNames(), Commands: commands,
-		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: s.config.Window,
+		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: first,
 		HandshakeBytes: s.config.HandshakeBytes, HandshakeTimeout: s.config.HandshakeTimeout,
 		KeepaliveInterval: s.config.KeepaliveInterval, KeepaliveTimeout: s.config.KeepaliveTimeout,
 		AllowDifferences: s.config.AllowShapeDifferences,
@@ -181,12 +183,12 @@ func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error
 	if c.start != nil {
 		return c.start(ctx, &ClientCall{
 			Name: c.registry.At(index).Name(), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
-			Bulk: call.Bulk, FailFast: call.FailFast, Metadata: call.Metadata.Clone(),
+			Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, Metadata: call.Metadata.Clone(),
 		})
 	}
 	return c.life.start(ctx, request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, metadata: call.Metadata,
+		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata,
 	})
 }
 
@@ -198,7 +200,7 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 	}
 	return c.life.start(ctx, request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, metadata: call.Metadata,
+		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata,
 	})
 }
 

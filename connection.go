@@ -50,6 +50,7 @@ type request struct {
 	index                          int
 	command                        any
 	stream, inputs, bulk, failFast bool
+	window                         int
 	metadata                       Metadata
 }
 
@@ -104,7 +105,9 @@ func (l *life) connect(ctx context.Context, handshaking func()) (*connection, er
 		return nil, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err}
 	}
 	handshaking()
-	carrier := transport.NewConn(conn, transport.Config{WriteTimeout: l.settings.config.WriteTimeout})
+	carrier := transport.NewConn(conn, transport.Config{
+		WriteTimeout: l.settings.config.WriteTimeout, FrameTimeout: l.settings.config.FrameTimeout,
+	})
 	agreement, err := delegate.Connect(ctx, carrier, l.settings.handshake(l.definitions, token))
 	if err != nil {
 		endHandshake(ctx, carrier, err)
@@ -138,8 +141,12 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 			l.settings.log().Warn("edict: command can't be used on this connection", "command", command.name, "reason", command.unusable.Message)
 		}
 	}
+	_, most := window(l.settings.config.Window)
+	account := l.settings.newAccount()
+	settleAccount(account, l.settings.config.ConnectionBytes, agreement)
 	config := core.ClientConfig{
-		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, MaxWindow: most, InputWindow: agreement.InputWindow,
+		Account:           account,
 		Compressor:        l.settings.compressor(agreement, l.settings.config.CompressionThreshold),
 		KeepaliveInterval: agreement.KeepaliveInterval, KeepaliveTimeout: agreement.KeepaliveTimeout,
 		RoundTripTime: agreement.RoundTripTime,
@@ -182,7 +189,8 @@ func (c *connection) start(ctx context.Context, call *request) (Exchange, error)
 	}
 	return c.engine.Start(ctx, core.Outgoing{
 		Name: command.name, Number: uint16(call.index), Command: call.command, Encoder: command.encoder.Command,
-		Stream: call.stream, Inputs: command.encoder.Input, Bulk: call.bulk, Ordered: command.encoder.Ordered, Metadata: call.metadata,
+		Stream: call.stream, Inputs: command.encoder.Input, Bulk: call.bulk, Ordered: command.encoder.Ordered,
+		Window: call.window, Metadata: call.metadata,
 		Coder: command.encoder.Result,
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,6 +77,16 @@ func (c *rawClient) read() core.Frame {
 		c.t.Fatalf("reading: %v", err)
 	}
 	return frame
+}
+
+// readPast returns the next frame that is of none of these kinds.
+func (c *rawClient) readPast(kinds ...core.Kind) core.Frame {
+	c.t.Helper()
+	for {
+		if frame := c.read(); !slices.Contains(kinds, frame.Kind) {
+			return frame
+		}
+	}
 }
 
 func (c *rawClient) wantResult(sequence core.Sequence, body string) {

@@ -38,9 +38,13 @@ type ClientConfig struct {
 	MaxFrame int
 	// MaxInFlight is how many commands may be in flight, beyond what the server allows; 0 is 16,384.
 	MaxInFlight int
-	// Window is how many bytes of a stream's results may be under way before the caller takes some;
-	// 0 is 256 KiB.
+	// Window is how many bytes of a stream's results may be under way before the caller takes some. Streams
+	// begin with 16 KiB, or what others of the connection have needed, and grow up to this as far as
+	// bandwidth and delay need it and the Budget allows; 0 is 4 MiB.
 	Window int
+	// ConnectionBytes is how much of the Budget this connection may use; 0 is 64 MiB, or what four messages of
+	// MaxFrame need if that is more.
+	ConnectionBytes int64
 	// HandshakeBytes and HandshakeTimeout bound the handshake; 0 is 64 KiB and 5 s.
 	HandshakeBytes   int
 	HandshakeTimeout time.Duration
@@ -53,6 +57,9 @@ type ClientConfig struct {
 	// 10 s. It should be longer than the network takes to carry half a megabyte, which may be queued before
 	// the PING.
 	KeepaliveInterval, KeepaliveTimeout time.Duration
+	// FrameTimeout is how long a frame or message that the server has begun may take, beside a second for each KiB
+	// of it, before the connection is given up; 0 is 30 s.
+	FrameTimeout time.Duration
 	// CompressionThreshold is the size, in bytes, from which an encoded command or input is compressed, on
 	// connections that have agreed to compress (see WithCompression); 0 is 4 KiB. If it is negative the
 	// client compresses nothing; results may come compressed all the same.
@@ -75,9 +82,13 @@ type ServerConfig struct {
 	// MaxInFlight is how many commands one connection may have in flight; 0 is 16,384. Clients are
 	// told, and wait.
 	MaxInFlight int
-	// Window is how many bytes of a command's inputs may be under way before it takes some; 0 is
-	// 256 KiB.
+	// Window is how many bytes of a command's inputs may be under way before it takes some. It begins with
+	// 16 KiB, or what others of the connection have needed, and grows up to this as far as bandwidth
+	// and delay need it and the Budget allows; 0 is 4 MiB.
 	Window int
+	// ConnectionBytes is how much of the Budget one connection may use; 0 is 64 MiB, or what four messages of
+	// MaxFrame need if that is more.
+	ConnectionBytes int64
 	// CompressionThreshold is the size, in bytes, from which an encoded result is compressed, on connections
 	// that have agreed to compress (see WithCompression); 0 is 4 KiB. If it is negative the server
 	// compresses nothing; commands and inputs may come compressed all the same.
@@ -100,6 +111,9 @@ type ServerConfig struct {
 	// given up, and its commands are cancelled; 0 is 10 s. Clients ping the server as they are set
 	// themselves, at most once in 10 ms.
 	KeepaliveInterval, KeepaliveTimeout time.Duration
+	// FrameTimeout is how long a frame or message that the client has begun may take, beside a second for each KiB
+	// of it, before the connection is given up; 0 is 30 s.
+	FrameTimeout time.Duration
 }
 
 func (c ClientConfig) applyToDial(s *dialSettings)     { s.config = c }
@@ -132,6 +146,7 @@ type shared struct {
 	compressions []Compression
 	tls          *tls.Config
 	logger       *slog.Logger
+	budget       *Budget
 }
 
 func defaultShared() shared { return shared{codecs: []codec.Codec{json.Codec}} }
@@ -186,6 +201,52 @@ type Compression = core.Compression
 // may choose: let them have a connection without compression, or put the secrets into metadata.
 func WithCompression(algorithms ...Compression) Option {
 	return option(func(s *shared) { s.compressions = algorithms })
+}
+
+// Budget bounds the memory that peers can make a process hold. See [core.Budget].
+type Budget = core.Budget
+
+// NewBudget returns a Budget of so many bytes, for WithBudget. It should be some times the MaxFrame of those
+// that use it.
+func NewBudget(bytes int64) *Budget { return core.NewBudget(bytes) }
+
+// DefaultBudget is the Budget that clients and servers share which were given none: a quarter of the memory
+// limit of the Go runtime (GOMEMLIMIT) if there is one, else 1 GiB.
+func DefaultBudget() *Budget { return core.DefaultBudget() }
+
+// WithBudget sets the Budget of a client, or of all connections of a server. Several may share one.
+//
+// When it is used up, commands that come are Refused with ResourceExhausted and a retry hint, Start and Send
+// wait as long as their context allows, windows don't grow, and a result for which there is no room fails its
+// call. What is running, and what is small, goes on.
+func WithBudget(budget *Budget) Option {
+	return option(func(s *shared) { s.budget = budget })
+}
+
+// window returns the window that a side tells the other one in the handshake, and how far it may grow.
+func window(limit int) (first, most int) {
+	if limit <= 0 {
+		limit = core.DefaultMaxWindow
+	}
+	return min(limit, core.DefaultWindow), limit
+}
+
+// newAccount returns the account of a new connection; settleAccount gives it the limit that fits what the
+// handshake has agreed on.
+func (s *shared) newAccount() *core.Account { return s.theBudget().NewAccount(0) }
+
+func (s *shared) theBudget() *Budget {
+	if s.budget == nil {
+		return DefaultBudget()
+	}
+	return s.budget
+}
+
+func settleAccount(account *core.Account, limit int64, agreement delegate.Agreement) {
+	if limit <= 0 {
+		limit = max(64<<20, 4*int64(max(agreement.MaxReceive, agreement.MaxSend)))
+	}
+	account.SetLimit(limit)
 }
 
 // WithTLS sets the configuration for tls:// addresses: on a server with a certificate, on a client

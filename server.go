@@ -19,6 +19,10 @@ type Server struct {
 	invoker   *handler.Invoker
 	engine    *core.Server
 	problem   error // what is wrong with the settings; Serve returns it
+
+	mu    sync.Mutex                   // guards the following; held briefly
+	open  map[*handler.Connection]bool // whose handshake is done, and that have not ended
+	ended CommandStats                 // of those that have
 }
 
 // NewServer returns a server for receiver, which all commands share: it must be safe for concurrent
@@ -41,10 +45,11 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 			s.executors[c.Name()] = append(s.executors[c.Name()], commands.At(i).Executor(c, receiver))
 		}
 	}
+	first, _ := window(config.Window)
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
 		Name: config.Name, Codecs: codecNames(s.settings.codecs), Compressions: s.settings.compressionNames(),
 		Commands: definitions(commands),
-		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: config.Window,
+		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: first,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
 		KeepaliveInterval: config.KeepaliveInterval, KeepaliveTimeout: config.KeepaliveTimeout,
@@ -122,7 +127,9 @@ func (s *Server) Close() error {
 func (s *Server) accept(conn net.Conn, full bool) core.Session {
 	return &session{
 		server: s, full: full,
-		carrier: transport.NewConn(conn, transport.Config{WriteTimeout: s.settings.config.WriteTimeout}),
+		carrier: transport.NewConn(conn, transport.Config{
+			WriteTimeout: s.settings.config.WriteTimeout, FrameTimeout: s.settings.config.FrameTimeout,
+		}),
 	}
 }
 
@@ -147,6 +154,11 @@ func (s *session) Serve() {
 	if s.full {
 		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has too many connections"}
 	}
+	account := s.server.settings.newAccount()
+	defer account.Close()
+	if !account.Take(core.ConnectionCost, core.ForCalls) {
+		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has no room for another connection in its budget"}
+	}
 	logger := s.server.settings.log()
 	agreement, err := s.server.acceptor.Accept(s.carrier, refusal)
 	if err != nil {
@@ -154,26 +166,31 @@ func (s *session) Serve() {
 		s.carrier.Close(err)
 		return
 	}
-	connection := s.server.newConnection(s.carrier, agreement)
+	connection := s.server.newConnection(s.carrier, account, agreement)
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
+	s.server.opened(connection)
+	defer s.server.closed(connection)
 	if err := connection.Serve(); !connection.OrderlyEnd(err) {
 		logger.Warn("edict: connection broke", "peer", s.carrier.NetConn().RemoteAddr(), "client", agreement.PeerName, "error", err)
 	}
 }
 
 // newConnection puts an agreement into force.
-func (s *Server) newConnection(carrier *transport.Conn, agreement delegate.Agreement) *handler.Connection {
+func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, agreement delegate.Agreement) *handler.Connection {
 	executors := make([]core.Executor, len(agreement.Commands))
 	for number, index := range agreement.Commands {
 		if index >= 0 {
 			executors[number] = s.executors[agreement.Codec][index]
 		}
 	}
+	_, most := window(s.settings.config.Window)
+	settleAccount(account, s.settings.config.ConnectionBytes, agreement)
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
-		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow,
+		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow, MaxInputWindow: most,
+		Account:           account,
 		Compressor:        s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
 		Peer:              peerOf(carrier.NetConn(), agreement),
 		KeepaliveInterval: agreement.KeepaliveInterval, KeepaliveTimeout: agreement.KeepaliveTimeout,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"sync/atomic"
 
 	"github.com/edict-go/edict/core"
 )
@@ -13,6 +14,7 @@ type unary[C core.Command[T, R], T, R any] struct {
 	receiver T
 	command  Coder[C]
 	result   Coder[R]
+	guess    atomic.Int64 // how large the next result may be
 }
 
 func (u *unary[C, T, R]) Stream() bool { return false }
@@ -45,13 +47,27 @@ func (u *unary[C, T, R]) run(ctx context.Context, command C, execution core.Exec
 			return err
 		}
 	}
-	encoded, err := u.result.Append(execution.Scratch(), result)
-	if err != nil {
-		return unencodable(err)
+	for {
+		guess := u.guess.Load()
+		scratch, err := execution.Scratch(int(guess))
+		if err != nil {
+			return err
+		}
+		encoded, err := u.result.Append(scratch, result)
+		if err != nil {
+			return unencodable(err)
+		}
+		if size := int64(len(encoded)); size != guess && max(size, guess) > largeResult {
+			u.guess.Store(max(size, guess/2))
+		}
+		if again, err := execution.Reply(encoded); !again {
+			return err
+		}
 	}
-	execution.Reply(encoded)
-	return nil
 }
+
+// largeResult is the size from which it matters how large results are.
+const largeResult = 8 << 10
 
 // serverStream executes commands with any number of results.
 type serverStream[C core.StreamCommand[T, R], T, R any] struct {
@@ -73,15 +89,16 @@ func (s *serverStream[C, T, R]) Execute(ctx context.Context, execution core.Exec
 }
 
 func (s *serverStream[C, T, R]) execute(ctx context.Context, command C, execution core.Execution) error {
+	results := newSink(ctx, execution, s.result)
 	if execution.Intercepted() {
-		return execution.Intercept(ctx, command, func(ctx context.Context) error { return s.run(ctx, command, execution) })
+		return execution.Intercept(ctx, command, func(ctx context.Context) error { return s.run(ctx, command, execution, results) })
 	}
-	return s.run(ctx, command, execution)
+	return s.run(ctx, command, execution, results)
 }
 
-func (s *serverStream[C, T, R]) run(ctx context.Context, command C, execution core.Execution) error {
+func (s *serverStream[C, T, R]) run(ctx context.Context, command C, execution core.Execution, results *sink[R]) error {
 	execution.Begin()
-	return command.Exec(ctx, s.receiver, newSink(execution, s.result))
+	return command.Exec(ctx, s.receiver, results)
 }
 
 // duplex executes commands with inputs.
@@ -105,32 +122,36 @@ func (d *duplex[C, T, I, R]) Execute(ctx context.Context, execution core.Executi
 }
 
 func (d *duplex[C, T, I, R]) execute(ctx context.Context, command C, execution core.Execution) error {
+	inputs, results := &source[I]{ctx: ctx, inputs: execution.Received(), coder: d.input}, newSink(ctx, execution, d.result)
 	if execution.Intercepted() {
-		return execution.Intercept(ctx, command, func(ctx context.Context) error { return d.run(ctx, command, execution) })
+		inputs.observe = execution.ObserveInput
+		return execution.Intercept(ctx, command, func(ctx context.Context) error {
+			return d.run(ctx, command, execution, inputs, results)
+		})
 	}
-	return d.run(ctx, command, execution)
+	return d.run(ctx, command, execution, inputs, results)
 }
 
-func (d *duplex[C, T, I, R]) run(ctx context.Context, command C, execution core.Execution) error {
-	source := &source[I]{inputs: execution.Received(), coder: d.input}
-	if execution.Intercepted() {
-		source.observe = execution.ObserveInput
-	}
+func (d *duplex[C, T, I, R]) run(ctx context.Context, command C, execution core.Execution, inputs *source[I], results *sink[R]) error {
 	execution.Begin()
-	return command.Exec(ctx, d.receiver, source, newSink(execution, d.result))
+	return command.Exec(ctx, d.receiver, inputs, results)
 }
 
 // source is the Source of a command that runs behind a connection.
 type source[I any] struct {
+	ctx     context.Context // the command's
 	inputs  core.InputReceiver
 	coder   Coder[I]
 	observe func(any) error // nil without interceptors
 }
 
 // Receive implements core.Source.
-func (s *source[I]) Receive() (I, error) {
+func (s *source[I]) Receive() (I, error) { return s.ReceiveContext(s.ctx) }
+
+// ReceiveContext implements core.Source.
+func (s *source[I]) ReceiveContext(ctx context.Context) (I, error) {
 	var none I
-	buffer, err := s.inputs.ReceiveInput()
+	buffer, err := s.inputs.ReceiveInput(ctx)
 	if err != nil {
 		return none, err
 	}
@@ -161,14 +182,15 @@ func (s *source[I]) All() iter.Seq2[I, error] {
 
 // sink is the Sink of a command that runs behind a connection.
 type sink[R any] struct {
+	ctx     context.Context // the command's
 	results core.ResultSender
 	coder   Coder[R]
 	observe func(any) error // nil without interceptors
 	size    int             // of the last result, a guess for the next
 }
 
-func newSink[R any](execution core.Execution, coder Coder[R]) *sink[R] {
-	s := &sink[R]{results: execution.Results(), coder: coder}
+func newSink[R any](ctx context.Context, execution core.Execution, coder Coder[R]) *sink[R] {
+	s := &sink[R]{ctx: ctx, results: execution.Results(), coder: coder}
 	if execution.Intercepted() {
 		s.observe = execution.Observe
 	}
@@ -176,21 +198,31 @@ func newSink[R any](execution core.Execution, coder Coder[R]) *sink[R] {
 }
 
 // Send implements core.Sink.
-func (s *sink[R]) Send(result R) error {
+func (s *sink[R]) Send(result R) error { return s.SendContext(s.ctx, result) }
+
+// SendContext implements core.Sink.
+func (s *sink[R]) SendContext(ctx context.Context, result R) error {
 	if s.observe != nil {
 		if err := s.observe(result); err != nil {
 			return err
 		}
 	}
-	buffer := core.GetBuffer(s.size)
-	encoded, err := s.coder.Append(buffer.Bytes, result)
-	buffer.Bytes = encoded
-	if err != nil {
-		buffer.Release()
-		return unencodable(err)
+	for {
+		buffer, err := s.results.Buffer(ctx, s.size)
+		if err != nil {
+			return err
+		}
+		encoded, err := s.coder.Append(buffer.Bytes, result)
+		buffer.Bytes = encoded
+		if err != nil {
+			buffer.Release()
+			return unencodable(err)
+		}
+		s.size = len(encoded)
+		if again, err := s.results.SendResult(ctx, buffer); !again {
+			return err
+		}
 	}
-	s.size = len(encoded)
-	return s.results.SendResult(buffer)
 }
 
 func undecodable(err error) error {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,80 @@ type Buffer struct {
 	Compressed bool
 
 	more []*Buffer // continue Bytes
+
+	account *Account // the connection's that holds the buffer; nil if charged is 0
+	charged int      // what was taken from it; Release gives it back
+}
+
+// Charge sees to it that size bytes are taken from account for what b holds, until b is released or
+// discharged. If there is no room it reports so and takes nothing. It does not wait.
+func (b *Buffer) Charge(account *Account, size int, purpose Purpose) bool {
+	if account == nil || size <= b.charged {
+		return true
+	}
+	if !account.Take(size-b.charged, purpose) {
+		return false
+	}
+	b.account, b.charged = account, size
+	return true
+}
+
+// ChargeWaiting is Charge, but it waits for room as Account.Wait does, with its errors.
+func (b *Buffer) ChargeWaiting(ctx context.Context, account *Account, size int, purpose Purpose) error {
+	if account == nil || size <= b.charged {
+		return nil
+	}
+	if err := account.Wait(ctx, size-b.charged, purpose); err != nil {
+		return err
+	}
+	b.account, b.charged = account, size
+	return nil
+}
+
+// Charged returns how much is charged for b, all of its parts.
+func (b *Buffer) Charged() int {
+	if b == nil {
+		return 0
+	}
+	charged := b.charged
+	for _, next := range b.more {
+		charged += next.charged
+	}
+	return charged
+}
+
+// Adopt adds size, which the caller has taken from account, to what b is charged for.
+func (b *Buffer) Adopt(account *Account, size int) {
+	b.account = account
+	b.charged += size
+}
+
+// MoveCharge makes what b is charged for the charge of another buffer, which takes its place.
+func (b *Buffer) MoveCharge(to *Buffer) {
+	to.account, to.charged = b.account, b.charged
+	b.account, b.charged = nil, 0
+}
+
+// Trim gives back what is charged for b beyond its capacity.
+func (b *Buffer) Trim() {
+	if excess := b.charged - cap(b.Bytes); excess > 0 && len(b.more) == 0 {
+		b.account.Give(excess)
+		b.charged -= excess
+	}
+}
+
+// Uncharge returns how much of b was charged, all of its parts. That is the caller's now, to be given back to
+// the account.
+func (b *Buffer) Uncharge() int {
+	if b == nil {
+		return 0
+	}
+	charged := b.charged
+	b.account, b.charged = nil, 0
+	for _, next := range b.more {
+		charged += next.Uncharge()
+	}
+	return charged
 }
 
 // Extend makes next, which b takes over, the continuation of b.
@@ -46,6 +121,13 @@ func (b *Buffer) Join() []byte {
 	if len(b.more) == 0 {
 		return b.Bytes
 	}
+	account := b.account
+	for _, next := range b.more {
+		if account == nil {
+			account = next.account
+		}
+	}
+	charged := b.Uncharge()
 	joined := GetBuffer(b.Len())
 	joined.Bytes = append(joined.Bytes, b.Bytes...)
 	for _, next := range b.more {
@@ -53,6 +135,7 @@ func (b *Buffer) Join() []byte {
 		next.Release()
 	}
 	b.Bytes, joined.Bytes, b.more = joined.Bytes, b.Bytes, nil
+	b.account, b.charged = account, charged
 	joined.Release()
 	return b.Bytes
 }
@@ -85,6 +168,19 @@ func AuditBuffers(audit BufferAudit) {
 	bufferAudit.Store(&audit)
 }
 
+// BufferSize returns the capacity of what GetBuffer returns for size.
+func BufferSize(size int) int {
+	if class := bufferClass(size); class < len(bufferPools) {
+		return 1<<(class+minClass) + slack
+	}
+	return size
+}
+
+// bufferClass returns which pool has buffers for size; there may be none.
+func bufferClass(size int) int {
+	return max(bits.Len(uint(max(size-slack, 1)-1))-minClass, 0)
+}
+
 // GetBuffer returns an empty Buffer with a capacity of at least size.
 func GetBuffer(size int) *Buffer {
 	buffer := getBuffer(size)
@@ -95,15 +191,14 @@ func GetBuffer(size int) *Buffer {
 }
 
 func getBuffer(size int) *Buffer {
-	class := bits.Len(uint(max(size-slack, 1)-1)) - minClass
-	class = max(class, 0)
+	class := bufferClass(size)
 	if class >= len(bufferPools) {
 		return &Buffer{Bytes: make([]byte, 0, size)}
 	}
 	if buffer, ok := bufferPools[class].Get().(*Buffer); ok {
 		return buffer
 	}
-	return &Buffer{Bytes: make([]byte, 0, 1<<(class+minClass)+slack)}
+	return &Buffer{Bytes: make([]byte, 0, BufferSize(size))}
 }
 
 // Release gives the buffer back; the caller must not use it or its bytes afterwards. Release of a
@@ -116,6 +211,10 @@ func (b *Buffer) Release() {
 		next.Release()
 	}
 	b.more, b.Compressed = nil, false
+	if b.charged != 0 {
+		b.account.Give(b.charged)
+		b.account, b.charged = nil, 0
+	}
 	if audit := bufferAudit.Load(); audit != nil {
 		(*audit).Released(b)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // call is one command in flight on a Client; it is the Exchange that Start returns.
@@ -28,18 +29,19 @@ type call struct {
 	position Position // of the COMMAND frame; the reader must not look at it
 
 	// Owned by the caller's goroutine.
-	scratch  *Buffer   // to encode the command in
-	current  delivered // the last message
-	consumed int       // bytes taken and not yet credited
-	failed   error     // what has ended the call, for later Receives
-	sawEnd   bool      // the server has ended the call and nothing is left in the queue
+	scratch *Buffer   // to encode the command in
+	current delivered // the last message
+	window  Window    // of the results of a stream
+	failed  error     // what has ended the call, for later Receives
+	sawEnd  bool      // the server has ended the call and nothing is left in the queue
 
 	mu        sync.Mutex // guards the following
 	queue     []delivered
 	head      int    // queue[:head] has been taken
 	reply     []byte // the body of the first result lies here, if it is small
 	replyUsed bool   // reply is in the queue or with the caller
-	window    int    // bytes that the server may still send
+	room      int    // bytes that the server may still send
+	reserved  int    // bytes that the call has taken from the client's account for that
 	ended     bool   // the server has ended the call
 	failure   *Error // with what; nil is well
 	metadata  []byte // encoded
@@ -64,7 +66,6 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	}
 	pooled.ctx, pooled.done = ctx, ctx.Done()
 	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
-	pooled.window = c.config.Window
 	if out.Inputs != nil {
 		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Bulk)
 	}
@@ -73,6 +74,9 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 
 // recycle gives back a call that is in no slot and that no one else knows of.
 func (c *Client) recycle(done *call) {
+	if done.stream {
+		done.giveBack()
+	}
 	if done.sending != nil {
 		done.sending.stop()
 		return // another goroutine of the caller may be in Send
@@ -90,7 +94,7 @@ func (c *Client) recycle(done *call) {
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	done.ctx, done.done, done.name, done.coder = nil, nil, "", nil
-	done.current, done.consumed, done.failed, done.sawEnd = delivered{}, 0, nil, false
+	done.current, done.failed, done.sawEnd = delivered{}, nil, false
 	done.queue, done.head, done.replyUsed = done.queue[:0], 0, false
 	done.ended, done.failure, done.metadata, done.abandoned, done.canceled = false, nil, nil, false, nil
 	c.calls.Put(done)
@@ -151,6 +155,10 @@ func (c *call) send(out *Outgoing) *Error {
 		return c.sendError(err)
 	}
 	c.position = position
+	if c.stream && c.window.Size > c.client.config.Window {
+		// An error means that the connection has ended, which Receive reports.
+		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: CreditBody(c.window.Size - c.client.config.Window)})
+	}
 	return nil
 }
 
@@ -182,6 +190,7 @@ func (c *call) deliver(frame *Frame) error {
 			if isLast(frame) { // the call's slot is free, so who ends the client won't find it
 				c.ended, c.failure = true, connectionError(err, nil)
 				c.stopSending()
+				c.shrinkLocked()
 				c.wake()
 			}
 			return err
@@ -193,6 +202,7 @@ func (c *call) deliver(frame *Frame) error {
 	if frame.Kind != KindResult || frame.Flags&FlagLast != 0 {
 		c.ended = true
 		c.stopSending()
+		c.shrinkLocked()
 		if len(frame.Metadata) > 0 {
 			c.metadata = append([]byte(nil), frame.Metadata...)
 		}
@@ -204,6 +214,10 @@ func (c *call) deliver(frame *Frame) error {
 
 // enqueueLocked keeps a result until the caller takes it.
 func (c *call) enqueueLocked(frame *Frame) error {
+	if frame.NoRoom {
+		c.failure = noRoom()
+		return nil
+	}
 	if frame.Oversize { // later results are dropped: there must be no gap
 		c.failure = &Error{Code: ResourceExhausted, Outcome: Executed, Message: "the result is larger than this client accepts (MaxFrame)"}
 		return nil
@@ -216,13 +230,29 @@ func (c *call) enqueueLocked(frame *Frame) error {
 		frame.Buffer.Release()
 		return fmt.Errorf("protocol error: call %v has one result and got another", c.sequence)
 	}
+	beyond := 0 // bytes that nothing was reserved for
 	if c.stream {
 		// The server may overdraw its credit with one result, as large as a frame may be.
-		if c.window <= 0 {
+		if c.room <= 0 {
 			frame.Buffer.Release()
 			return fmt.Errorf("protocol error: call %v got results beyond its window", c.sequence)
 		}
-		c.window -= frame.Size() + ResultOverhead
+		c.room -= frame.Size() + ResultOverhead
+		beyond = -c.room
+	} else if size := frame.Size(); size > maxKeptBuffer {
+		beyond = size
+	}
+	if c.canceled != nil {
+		c.client.account.Give(frame.Buffer.Uncharge()) // see Cancel
+	} else if beyond > 0 {
+		buffer := frame.TakeBody()
+		if !buffer.Charge(c.client.account, beyond, ForWork) {
+			buffer.Release()
+			c.failure = noRoom()
+			return nil
+		}
+		c.queue = append(c.queue, delivered{nil, buffer})
+		return nil
 	}
 	switch {
 	case frame.Buffer != nil, frame.Flags&FlagCompressed != 0:
@@ -235,6 +265,36 @@ func (c *call) enqueueLocked(frame *Frame) error {
 		c.queue = append(c.queue, delivered{nil, frame.TakeBody()})
 	}
 	return nil
+}
+
+// noRoom is the error of a result that was dropped.
+func noRoom() *Error {
+	return &Error{
+		Code: ResourceExhausted, Outcome: Executed, RetryAfter: BusyRetry,
+		Message: "there is no room for the result in this client's budget",
+	}
+}
+
+// BusyRetry is the retry hint of a side that has no room.
+const BusyRetry = 100 * time.Millisecond
+
+// shrinkLocked gives back what was reserved for results that will not come.
+func (c *call) shrinkLocked() {
+	back := max(0, min(c.room, c.reserved))
+	c.reserved -= back
+	c.client.account.Give(back)
+}
+
+// giveBack gives back what was reserved, when nobody takes results any more.
+func (c *call) giveBack() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.giveBackLocked()
+}
+
+func (c *call) giveBackLocked() {
+	c.client.account.Give(c.reserved)
+	c.reserved = 0
 }
 
 // wake makes a waiting Receive look again. Any goroutine may call it.
@@ -294,12 +354,35 @@ func (c *call) received(message Message, state callState) (Message, error) {
 		c.credit(len(message.Body)) // what it was on the wire
 	}
 	if buffer != nil && buffer.Compressed {
-		if err := c.client.config.Compressor.Inflate(buffer, "the result"); err != nil {
-			return Message{}, c.abandon(uninflatable(err))
+		if err := c.inflate(buffer); err != nil {
+			return Message{}, c.abandon(err)
 		}
 		message.Body = buffer.Bytes
 	}
+	c.client.account.Give(buffer.Uncharge()) // what was taken is the caller's
 	return message, nil
+}
+
+// inflate inflates a result. It waits for room for that.
+func (c *call) inflate(buffer *Buffer) *Error {
+	compressor := c.client.config.Compressor
+	size, err := compressor.InflatedLen(buffer, "the result")
+	if err == nil && size > maxKeptBuffer {
+		switch err := buffer.ChargeWaiting(c.ctx, c.client.account, size, ForWork); {
+		case err == nil, errors.Is(err, ErrClosed): // what has come is the caller's, also if the client has ended
+		case c.ctx.Err() != nil:
+			return contextError(c.ctx, Executed)
+		default:
+			return uninflatable(err)
+		}
+	}
+	if err == nil {
+		err = compressor.Inflate(buffer, "the result")
+	}
+	if err != nil {
+		return uninflatable(err)
+	}
+	return nil
 }
 
 // uninflatable describes a result that is not what the server should have sent.
@@ -318,7 +401,7 @@ type callState int
 const (
 	waiting callState = iota // nothing yet
 	taken                    // a result
-	over                     // no more results
+	over                     // no more results, or a failure
 )
 
 // poll takes the next result, if there is one.
@@ -339,11 +422,17 @@ func (c *call) poll() (Message, callState) {
 		c.sawEnd = true
 		return Message{}, over
 	}
+	if c.failure != nil { // a result was dropped; the server goes on until it is told
+		return Message{}, over
+	}
 	return Message{}, waiting
 }
 
 // finish returns what a Receive after the last result returns.
 func (c *call) finish() error {
+	if c.stream {
+		c.giveBack()
+	}
 	if c.failure == nil {
 		c.failed = io.EOF
 		return io.EOF
@@ -390,6 +479,7 @@ func (c *call) abandon(err *Error) error {
 	ended := c.ended
 	c.abandoned = true
 	c.dropLocked()
+	c.giveBackLocked()
 	if ended { // then it is known what became of the command
 		err.Outcome = Executed
 		if c.failure != nil {
@@ -425,19 +515,27 @@ func (c *call) dropLocked() {
 
 // credit tells the server that there is room again, in steps of half a window.
 func (c *call) credit(size int) {
-	c.consumed += size + ResultOverhead
-	if c.consumed < c.client.config.Window/2 {
+	credit, growth := c.window.Take(size + ResultOverhead)
+	if credit == 0 {
 		return
 	}
 	c.mu.Lock()
-	c.window += c.consumed
-	ended := c.ended
-	c.mu.Unlock()
-	if !ended {
-		// An error means that the connection has ended, which the next Receive reports.
-		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: CreditBody(c.consumed)})
+	over := c.ended || c.canceled != nil
+	if over {
+		c.client.account.Give(growth)
+	} else {
+		c.room += credit
+		c.reserved += growth
 	}
-	c.consumed = 0
+	c.mu.Unlock()
+	if over {
+		return
+	}
+	// An error means that the connection has ended, which the next Receive reports.
+	_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: CreditBody(credit)})
+	if ping := c.window.Ping(); ping != nil {
+		_ = c.client.transport.Post(Frame{Kind: KindPing, Body: ping})
+	}
 }
 
 // releaseCurrent gives back what the last message lies in.
@@ -463,6 +561,11 @@ func (c *call) Cancel(cause error) {
 		c.canceled = cause
 	}
 	tell := !c.ended && !c.abandoned
+	// Who cancels may never look at the call again, so what it holds is not counted from now on.
+	c.giveBackLocked()
+	for _, r := range c.queue[c.head:] {
+		c.client.account.Give(r.buffer.Uncharge())
+	}
 	c.mu.Unlock()
 	c.stopSending()
 	if tell {

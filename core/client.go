@@ -16,11 +16,15 @@ import (
 type ClientConfig struct {
 	// MaxInFlight is how many calls may be in flight; Start waits for a place beyond. 0 is 16,384.
 	MaxInFlight int
-	// Window is how many bytes of results a stream may have under way before the caller takes some
-	// (each result costs ResultOverhead on top). It must be what the server was told. 0 is 256 KiB.
+	// Window is how many bytes of results a stream may have under way at first, before the caller takes some
+	// (each result costs ResultOverhead on top). It must be what the server was told. 0 is 16 KiB.
 	Window int
-	// InputWindow is the same for inputs: what the server has told. 0 is 256 KiB.
+	// MaxWindow is how far the window of a stream may grow; 0 is not at all.
+	MaxWindow int
+	// InputWindow is Window for inputs: what the server has told. 0 is 16 KiB.
 	InputWindow int
+	// Account is what the client takes of a Budget, which it closes at its end; nil is one of DefaultBudget.
+	Account *Account
 	// Compressor compresses commands and inputs and inflates results; nil if no compression was agreed on.
 	Compressor *Compressor
 	// KeepaliveInterval is how long nothing may be received before the client sends a PING, and
@@ -37,11 +41,6 @@ type ClientConfig struct {
 const (
 	// DefaultMaxInFlight is how many commands a connection may have in flight if nothing is set.
 	DefaultMaxInFlight = 16_384
-	// DefaultWindow is the flow-control window of a stream of results if nothing is set, in bytes.
-	DefaultWindow = 256 << 10
-	// ResultOverhead is what a result costs in the window beside its body, so that a stream of
-	// empty results is bounded too.
-	ResultOverhead = 64
 )
 
 // Client is the client's side of one connection: it keeps track of the calls in flight. It ends
@@ -49,6 +48,8 @@ const (
 type Client struct {
 	transport Transport
 	config    ClientConfig
+	account   *Account
+	flow      Flow
 	calls     sync.Pool // of *call, none of them in a slot
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
 	keepalive Keepalive
@@ -70,6 +71,7 @@ type Client struct {
 	repeated int             // how many calls before that had the same
 	draining bool
 	idle     chan struct{} // closed when draining and active is 0
+	refusing chan struct{} // closed when no more calls are taken, but for those that have a slot
 	err      *Error        // why the client has ended
 }
 
@@ -100,6 +102,7 @@ type Outgoing struct {
 	Inputs   CommandEncoder // of inputs; nil if the command takes none
 	Bulk     bool
 	Ordered  bool // no other command may overtake it
+	Window   int  // with which a stream begins, if it is more than the connection's; 0 is that
 	Metadata Metadata
 	Coder    any // given back in each Message
 }
@@ -117,9 +120,17 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 	if config.InputWindow <= 0 {
 		config.InputWindow = DefaultWindow
 	}
+	config.MaxWindow = min(max(config.MaxWindow, config.Window), maxCredit)
+	if config.Account == nil {
+		config.Account = DefaultBudget().NewAccount(0)
+	}
 	c := &Client{
-		transport: transport, config: config,
-		done: make(chan struct{}), idle: make(chan struct{}), goingAway: make(chan struct{}),
+		transport: transport, config: config, account: config.Account,
+		done: make(chan struct{}), idle: make(chan struct{}),
+		goingAway: make(chan struct{}), refusing: make(chan struct{}),
+	}
+	if budgeted, ok := transport.(Budgeted); ok {
+		budgeted.SetBudget(c.account, c.reservedFor)
 	}
 	c.keepalive.Start(transport, config.KeepaliveInterval, config.KeepaliveTimeout, config.RoundTripTime)
 	go c.read()
@@ -135,6 +146,12 @@ func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
 	if err := call.encode(&out); err != nil {
 		c.recycle(call)
 		return nil, named(err, out.Name)
+	}
+	if out.Stream {
+		if err := c.openWindow(ctx, call, out.Window); err != nil {
+			c.recycle(call)
+			return nil, named(err, out.Name)
+		}
 	}
 	if err := c.reserve(ctx, call); err != nil {
 		c.recycle(call)
@@ -247,6 +264,11 @@ func (c *Client) releaseLocked(index uint32) {
 
 // refuseWaitingLocked ends the Starts that wait for a slot: refusalLocked has the reason.
 func (c *Client) refuseWaitingLocked() {
+	select {
+	case <-c.refusing:
+	default:
+		close(c.refusing)
+	}
 	for first := c.waiting.Front(); first != nil; first = c.waiting.Front() {
 		close(c.waiting.Remove(first).(chan uint32))
 	}
@@ -283,16 +305,21 @@ func (c *Client) signalIdleLocked() {
 // findLocked returns the call that a frame belongs to, or nil if that has ended. If the frame is the
 // call's last one, the slot is free afterwards.
 func (c *Client) findLocked(frame *Frame) *call {
-	index := frame.Sequence.Slot()
+	found := c.callLocked(frame.Sequence)
+	if found != nil && isLast(frame) {
+		c.vacateLocked(frame.Sequence.Slot())
+	}
+	return found
+}
+
+func (c *Client) callLocked(sequence Sequence) *call {
+	index := sequence.Slot()
 	if uint64(index) >= uint64(len(c.slots)) {
 		return nil
 	}
 	found := c.slots[index].call
-	if found == nil || found.sequence != frame.Sequence {
+	if found == nil || found.sequence != sequence {
 		return nil
-	}
-	if isLast(frame) {
-		c.vacateLocked(index)
 	}
 	return found
 }
@@ -339,7 +366,9 @@ func (c *Client) handle(frame *Frame) error {
 		}
 		return c.transport.Post(Frame{Kind: KindPong, Body: frame.Body})
 	case KindPong:
-		c.keepalive.Pong(frame.Body) // or it is one that nobody asked for
+		if !c.flow.Pong(frame.Body) {
+			c.keepalive.Pong(frame.Body) // or it is one that nobody asked for
+		}
 		return nil
 	case KindGoAway:
 		return c.handleGoAway(frame.Body)
@@ -442,6 +471,7 @@ func (c *Client) fail(cause error) {
 	c.slots, c.free, c.active = nil, nil, 0
 	c.signalIdleLocked()
 	c.mu.Unlock()
+	c.account.Close()
 	for _, s := range slots {
 		if s.call != nil {
 			s.call.wake() // it finds the client ended
@@ -485,6 +515,63 @@ func (c *Client) endedLocked(outcome Outcome) *Error {
 	copied.Outcome = outcome
 	return &copied
 }
+
+// openWindow takes the window with which a stream begins from the budget, waiting for room if need be.
+func (c *Client) openWindow(ctx context.Context, call *call, wanted int) *Error {
+	size := min(max(wanted, c.config.Window), maxCredit)
+	claim := c.account.Claim(size, ForCalls)
+	var err error
+	select {
+	case <-claim.Decided():
+		err = claim.Err()
+	default:
+		select {
+		case <-claim.Decided():
+			err = claim.Err()
+		case <-c.refusing:
+			claim.Withdraw()
+			err = ErrClosed
+		case <-ctx.Done():
+			claim.Withdraw()
+			return contextError(ctx, NotSent)
+		}
+	}
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if refusal := c.refusalLocked(); refusal != nil {
+			return refusal
+		}
+		e := AsError(err)
+		e.Outcome = NotSent
+		return e
+	}
+	if more := min(c.flow.Learned(), c.config.MaxWindow) - size; wanted == 0 && more > 0 && c.account.Take(more, ForGrowth) {
+		size += more
+	}
+	call.window = Window{Flow: &c.flow, Account: c.account, Size: size, Max: max(size, c.config.MaxWindow)}
+	call.room, call.reserved = size, size
+	return nil
+}
+
+// reservedFor is asked by the transport about a frame that is coming. Called by the reader.
+func (c *Client) reservedFor(frame *Frame) int {
+	if frame.Kind != KindResult {
+		return 0
+	}
+	c.mu.Lock()
+	found := c.callLocked(frame.Sequence)
+	c.mu.Unlock()
+	if found == nil || !found.stream {
+		return 0
+	}
+	found.mu.Lock()
+	defer found.mu.Unlock()
+	return max(0, min(found.room, found.reserved))
+}
+
+// Used returns how many bytes of its Budget the client has taken.
+func (c *Client) Used() int64 { return c.account.Used() }
 
 // Done is closed when the client has ended: closed, shut down, or its connection lost.
 func (c *Client) Done() <-chan struct{} { return c.done }

@@ -29,6 +29,9 @@ type StreamCommand[T, R any] interface {
 // before Exec does, one at a time.
 type Sink[R any] interface {
 	Send(result R) error
+	// SendContext is Send, but it stops waiting when ctx ends, too; then the result is not sent, the error is
+	// ctx's cause, and others may be sent.
+	SendContext(ctx context.Context, result R) error
 }
 
 // DuplexCommand is a command that takes any number of inputs while it sends any number of results. One
@@ -45,6 +48,9 @@ type Source[I any] interface {
 	// command's context ends or the input can't be decoded. It may be called from any goroutine that
 	// ends before Exec does, one at a time, also while another one sends results.
 	Receive() (I, error)
+	// ReceiveContext is Receive, but it stops waiting when ctx ends, too: its error is ctx's cause then, and
+	// nothing is lost.
+	ReceiveContext(ctx context.Context) (I, error)
 	// All returns the inputs that are still to come. An error comes once and last; the end is no
 	// error. Leaving the loop leaves the rest for later.
 	All() iter.Seq2[I, error]

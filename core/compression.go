@@ -49,10 +49,37 @@ func (c *Compressor) Compress(buffer *Buffer) {
 	other := GetBuffer(size + slack)
 	other.Bytes = c.Compression.Append(other.Bytes, buffer.Bytes)
 	if len(other.Bytes) <= size-size/worthwhile {
+		if fitting := GetBuffer(len(other.Bytes)); cap(fitting.Bytes) <= cap(other.Bytes)/2 { // it may wait for long
+			fitting.Bytes = append(fitting.Bytes, other.Bytes...)
+			fitting.Bytes, other.Bytes = other.Bytes, fitting.Bytes
+			fitting.Release()
+		} else {
+			fitting.Release()
+		}
 		buffer.Bytes, other.Bytes = other.Bytes, buffer.Bytes
 		buffer.Compressed = true
+		buffer.Trim()
 	}
 	other.Release()
+}
+
+// InflatedLen returns how long what is in buffer will be when Inflate has inflated it. Its errors are those of
+// Inflate.
+func (c *Compressor) InflatedLen(buffer *Buffer, what string) (int, error) {
+	if !buffer.Compressed {
+		return buffer.Len(), nil
+	}
+	size, err := c.Compression.DecodedLen(buffer.Join())
+	if err == nil && size > c.MaxReceive {
+		return 0, Errorf(ResourceExhausted, "%s has %d bytes when it is inflated; at most %d are accepted (MaxFrame)", what, size, c.MaxReceive)
+	}
+	if err == nil && size < 0 {
+		err = fmt.Errorf("a length of %d", size)
+	}
+	if err != nil {
+		return 0, c.malformed(what, err)
+	}
+	return size, nil
 }
 
 // Inflate makes the bytes of buffer what they were before Compress, if they are compressed. Its errors are
@@ -63,25 +90,21 @@ func (c *Compressor) Inflate(buffer *Buffer, what string) error {
 	if !buffer.Compressed {
 		return nil
 	}
-	compressed := buffer.Join()
-	size, err := c.Compression.DecodedLen(compressed)
-	if err == nil && size > c.MaxReceive {
-		return Errorf(ResourceExhausted, "%s has %d bytes when it is inflated; at most %d are accepted (MaxFrame)", what, size, c.MaxReceive)
-	}
-	if err == nil && size < 0 {
-		err = fmt.Errorf("a length of %d", size)
-	}
-	if err == nil {
-		other := GetBuffer(size)
-		other.Bytes = other.Bytes[:size]
-		if err = c.Compression.Decode(other.Bytes, compressed); err == nil {
-			buffer.Bytes, other.Bytes = other.Bytes, buffer.Bytes
-			buffer.Compressed = false
-		}
-		other.Release()
-	}
+	size, err := c.InflatedLen(buffer, what)
 	if err != nil {
-		return &Error{Code: InvalidArgument, Message: fmt.Sprintf("can't inflate %s (%s): %v", what, c.Compression.Name(), err), Cause: err}
+		return err
 	}
+	other := GetBuffer(size)
+	defer other.Release()
+	other.Bytes = other.Bytes[:size]
+	if err := c.Compression.Decode(other.Bytes, buffer.Bytes); err != nil {
+		return c.malformed(what, err)
+	}
+	buffer.Bytes, other.Bytes = other.Bytes, buffer.Bytes
+	buffer.Compressed = false
 	return nil
+}
+
+func (c *Compressor) malformed(what string, err error) *Error {
+	return &Error{Code: InvalidArgument, Message: fmt.Sprintf("can't inflate %s (%s): %v", what, c.Compression.Name(), err), Cause: err}
 }

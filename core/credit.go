@@ -34,6 +34,9 @@ func (c *Credit) Take(size int) (wait <-chan struct{}) {
 	return c.changed
 }
 
+// Ready returns nil if there is credit, else a channel that is closed when there may be some.
+func (c *Credit) Ready() (wait <-chan struct{}) { return c.Take(0) }
+
 // Add adds what the body of a CREDIT frame gives. It reports whether that is within bounds.
 func (c *Credit) Add(body []byte) bool {
 	if len(body) != 4 {

@@ -28,22 +28,25 @@ type OrderedExecutor interface {
 
 // Execution is one command that a server runs, as its Executor sees it.
 type Execution interface {
-	// Command returns the encoded command, valid until Execute returns.
+	// Command returns the encoded command, valid until Begin, or until Execute or Prepare returns.
 	Command() []byte
 	// Intercept runs next, which runs the decoded command, through the server's interceptors. If
 	// there are none (Intercepted) the Executor need not call it.
 	Intercept(ctx context.Context, command any, next func(context.Context) error) error
 	Intercepted() bool
-	// Begin must be called right before the command's Exec: an error before it means that the
+	// Begin must be called right before the command's Exec, when the command is decoded: an error before it means that the
 	// command was refused, an error after it that it was executed.
 	Begin()
 	// Observe shows a result to the interceptors before it is encoded, ObserveInput an input after it
 	// was decoded, if there are any.
 	Observe(result any) error
 	ObserveInput(input any) error
-	// Scratch returns an empty slice to encode the result of a unary command to, Reply takes it.
-	Scratch() []byte
-	Reply(encoded []byte)
+	// Scratch returns an empty slice to encode the result of a unary command to, whose size may be guessed. If that
+	// is large it waits until the connection's budget has room for it. Reply takes the result. If again is
+	// true, which it can be of one above 8 KiB, it was dropped because the connection's budget had no room for it: Reply has waited for that, and the
+	// result must be encoded once more.
+	Scratch(size int) ([]byte, error)
+	Reply(encoded []byte) (again bool, err error)
 	// Results returns where a stream's results go. It may be used until Execute returns; after
 	// that it returns errors.
 	Results() ResultSender
@@ -54,15 +57,19 @@ type Execution interface {
 // InputReceiver has the inputs of one command.
 type InputReceiver interface {
 	// ReceiveInput waits for the next input, which the caller must release. It returns io.EOF after
-	// the last one, and an error when the command's context ends.
-	ReceiveInput() (*Buffer, error)
+	// the last one, and an error when ctx or the command's context ends.
+	ReceiveInput(ctx context.Context) (*Buffer, error)
 }
 
 // ResultSender sends the results of one stream.
 type ResultSender interface {
+	// Buffer returns an empty buffer for a result of about that size. If that is large it waits until there is
+	// credit and room for it, as SendResult does, so that nothing is held meanwhile.
+	Buffer(ctx context.Context, size int) (*Buffer, error)
 	// SendResult sends the result in buffer, which it takes over in any case. It waits while the
-	// caller has not made room, until the command's context ends.
-	SendResult(buffer *Buffer) error
+	// caller has not made room, until ctx or the command's context ends. If again is true the result was dropped
+	// instead, and is to be encoded once more to a Buffer of its size.
+	SendResult(ctx context.Context, buffer *Buffer) (again bool, err error)
 }
 
 // Peer describes the other side of a connection.

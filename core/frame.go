@@ -143,6 +143,8 @@ type Frame struct {
 	// Oversize is set on a received frame that was longer than allowed: its body was skipped and
 	// Body is empty.
 	Oversize bool
+	// NoRoom is set with Oversize if the reason is that the connection's budget had no room for the frame.
+	NoRoom bool
 	// End is the position after a received frame.
 	End Position
 	// More is set on a received frame if the next one has arrived whole: Run will call its handler
@@ -208,4 +210,13 @@ type Transport interface {
 	// Wait waits until the goroutines that the transport started have ended, after Close and after Run has
 	// returned.
 	Wait()
+}
+
+// Budgeted is an optional interface of Transports that keep what they hold within a budget: messages of which
+// a part has come, and what waits to be written.
+type Budgeted interface {
+	// SetBudget sets the account of the connection. reserved tells, for a RESULT or INPUT that is coming, how
+	// many of its bytes were taken from the account already, because its call has credit; it runs where Run's
+	// handler does. No other method may run meanwhile.
+	SetBudget(account *Account, reserved func(*Frame) int)
 }

@@ -23,6 +23,9 @@ type Request[T any] struct {
 	Bulk bool
 	// FailFast lets the call fail if there is no connection now, instead of waiting for one.
 	FailFast bool
+	// Window is with how many bytes of results under way a stream is to begin, if that is more than others of
+	// the connection begin with; 0 is that.
+	Window int
 	// Metadata goes with the command; nil is none.
 	Metadata Metadata
 

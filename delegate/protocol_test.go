@@ -272,7 +272,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 		"maxCodecs": maxCodecs, "maxCompressions": maxCompressions, "maxCommands": maxCommands, "maxName": maxName, "MaxToken": auth.MaxToken,
 		"MaxMetadataBytes": core.MaxMetadataBytes, "MaxMetadataEntries": core.MaxMetadataEntries, "MaxSlots": core.MaxSlots,
 		"DefaultHandshakeBytes": DefaultHandshakeBytes, "DefaultMaxFrame": DefaultMaxFrame,
-		"DefaultMaxInFlight": core.DefaultMaxInFlight, "DefaultWindow": core.DefaultWindow,
+		"DefaultMaxInFlight": core.DefaultMaxInFlight, "DefaultWindow": core.DefaultWindow, "DefaultMaxWindow": core.DefaultMaxWindow,
 		"NoLimit": transport.NoLimit,
 	} {
 		if cell := fmt.Sprintf("| %d | `%s` |", number, what); !bytes.Contains(text, []byte(cell)) {

@@ -52,6 +52,15 @@ type Stats struct {
 	Canceled uint64
 }
 
+// Add adds other to s.
+func (s *Stats) Add(other Stats) {
+	s.Commands += other.Commands
+	s.Refused += other.Refused
+	s.Pings += other.Pings
+	s.Ignored += other.Ignored
+	s.Canceled += other.Canceled
+}
+
 // counters are the Stats as the read loop counts them.
 type counters struct{ refused, pings, ignored, canceled atomic.Uint64 }
 

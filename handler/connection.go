@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,8 +25,12 @@ type ConnectionConfig struct {
 	MaxInFlight int
 	// Window is how many bytes of results the client takes per stream before it gives more credit.
 	Window int
-	// InputWindow is how many bytes of inputs a command may have under way, as the client was told.
-	InputWindow int
+	// InputWindow is how many bytes of inputs a command may have under way at first, as the client was told;
+	// MaxInputWindow how far that may grow, 0 is not at all.
+	InputWindow, MaxInputWindow int
+	// Account is what the connection takes of a core.Budget, which it closes at its end; nil is one of
+	// core.DefaultBudget.
+	Account *core.Account
 	// Compressor compresses results and inflates commands and inputs; nil if no compression was agreed on.
 	Compressor *core.Compressor
 	Peer       core.Peer
@@ -40,6 +45,8 @@ type Connection struct {
 	invoker   *Invoker
 	transport core.Transport
 	config    ConnectionConfig
+	account   *core.Account
+	flow      core.Flow
 
 	// calls finds the contexts of the commands in flight by slot. The read loop alone uses calls and
 	// stores contexts; the worker that ends a command clears the cell. Cells never move.
@@ -65,6 +72,8 @@ type Connection struct {
 	searching   bool
 	commands    uint64 // accepted so far
 	running     int    // of those, not ended
+	held        int    // what those count for in the budget, in bytes
+	reserved    int    // of the account, for that
 	interrupted int    // of those, at the connection's end
 	draining    bool
 	accepted    core.Position // end of the last command accepted
@@ -86,7 +95,18 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 	if config.InputWindow <= 0 {
 		config.InputWindow = core.DefaultWindow
 	}
-	return &Connection{invoker: i, transport: transport, config: config, idle: make(chan struct{})}
+	config.MaxInputWindow = min(max(config.MaxInputWindow, config.InputWindow), math.MaxInt32)
+	if config.Account == nil {
+		config.Account = core.DefaultBudget().NewAccount(0)
+	}
+	c := &Connection{
+		invoker: i, transport: transport, config: config, idle: make(chan struct{}),
+		account: config.Account,
+	}
+	if budgeted, ok := transport.(core.Budgeted); ok {
+		budgeted.SetBudget(c.account, c.reservedFor)
+	}
+	return c
 }
 
 // Serve receives and runs commands until the connection ends, then cancels those that run, and
@@ -97,7 +117,7 @@ func (c *Connection) Serve() error {
 	err := c.transport.Run(c.handle)
 	c.keepalive.Stop()
 	c.enqueueArrived()
-	if problem, ok := errors.AsType[*violation](err); ok {
+	if problem, ok := errors.AsType[violationError](err); ok {
 		c.sayGoodbye(problem)
 	}
 	c.transport.Close(err)
@@ -108,7 +128,15 @@ func (c *Connection) Serve() error {
 	c.cancelAll()
 	<-c.whenIdle()
 	c.transport.Wait()
+	c.account.Close()
 	return err
+}
+
+// violationError is an error for which the client is to blame, and of which it is told. The transport has such
+// errors too.
+type violationError interface {
+	error
+	GoAway() core.Code
 }
 
 // violation is a breach of the protocol by the client.
@@ -117,7 +145,8 @@ type violation struct {
 	problem string
 }
 
-func (v *violation) Error() string { return "protocol error: " + v.problem }
+func (v *violation) Error() string     { return "protocol error: " + v.problem }
+func (v *violation) GoAway() core.Code { return v.code }
 
 func violationf(format string, arguments ...any) error {
 	return &violation{core.Internal, fmt.Sprintf(format, arguments...)}
@@ -127,10 +156,10 @@ func violationf(format string, arguments ...any) error {
 const goodbyeTimeout = time.Second
 
 // sayGoodbye tells the client why its connection ends.
-func (c *Connection) sayGoodbye(problem *violation) {
+func (c *Connection) sayGoodbye(problem violationError) {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	c.goAway(&core.Error{Code: problem.code, Message: problem.Error()})
+	c.goAway(&core.Error{Code: problem.GoAway(), Message: problem.Error()})
 	_ = c.transport.Flush(ctx) // as far as it goes: the connection is closed anyway
 }
 
@@ -186,7 +215,7 @@ func (c *Connection) handle(frame *core.Frame) error {
 		}
 		return c.transport.Post(core.Frame{Kind: core.KindPong, Body: frame.Body})
 	case core.KindPong:
-		if c.keepalive.Pong(frame.Body) {
+		if c.flow.Pong(frame.Body) || c.keepalive.Pong(frame.Body) {
 			return nil
 		}
 		return c.forNothing(frame.Kind, &c.counters.ignored)
@@ -230,8 +259,8 @@ func (c *Connection) start(frame *core.Frame) error {
 		t.ctx.extra = &contextExtra{credit: new(core.Credit)}
 		t.ctx.extra.credit.Set(c.config.Window)
 		if executor.Inputs() {
-			c.allowance.earn(c.config.InputWindow)
-			t.ctx.extra.inputs = newInputs(t.ctx, c.config.InputWindow)
+			t.ctx.extra.inputs = newInputs(t.ctx)
+			c.allowance.earn(t.ctx.extra.inputs.credit)
 		}
 	}
 	if ordered, ok := executor.(core.OrderedExecutor); ok {
@@ -247,6 +276,9 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	c.allowance.earn(0)
 	cell.Store(t.ctx)
+	if t.ctx.stream && executor.Inputs() {
+		t.ctx.extra.inputs.open()
+	}
 	c.arrived, c.arrivedEnd = append(c.arrived, t), frame.End
 	return nil
 }
@@ -266,6 +298,9 @@ const maxArrived = 8
 
 // accept checks whether a command can be run and counts it in, or says why not.
 func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
+	if frame.NoRoom {
+		return nil, noRoom("for the command")
+	}
 	if frame.Oversize {
 		return nil, core.Errorf(core.ResourceExhausted, "the command is larger than the server accepts (MaxFrame)")
 	}
@@ -295,15 +330,24 @@ func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
 	}
 	if !c.invoker.admit() {
 		return nil, &core.Error{
-			Code: core.ResourceExhausted, RetryAfter: busyRetry,
+			Code: core.ResourceExhausted, RetryAfter: core.BusyRetry,
 			Message: fmt.Sprintf("more than %d commands in flight on this server", c.invoker.config.MaxInFlight),
 		}
+	}
+	if executor.Inputs() && !c.account.Take(c.config.InputWindow, core.ForCalls) {
+		c.invoker.inFlight.Add(-1)
+		return nil, noRoom("for the command's inputs")
 	}
 	return executor, nil
 }
 
-// busyRetry is the retry hint of a server that is full.
-const busyRetry = 100 * time.Millisecond
+// noRoom is the error of what the budget has no room for.
+func noRoom(what string) *core.Error {
+	return &core.Error{
+		Code: core.ResourceExhausted, RetryAfter: core.BusyRetry,
+		Message: "the server has no room " + what + " in its budget",
+	}
+}
 
 // cell returns where the context of the call in a slot is found.
 func (c *Connection) cell(slot uint32) *atomic.Pointer[commandContext] {
@@ -341,33 +385,120 @@ func (c *Connection) refuse(sequence core.Sequence, e *core.Error) {
 }
 
 // enqueueArrived queues the tasks that have come together and sees to it that workers will take them.
-// If no commands are taken any more it refuses them.
+// If no commands are taken any more, or the budget has no room for all of them, it refuses the rest.
 func (c *Connection) enqueueArrived() {
 	if len(c.arrived) == 0 {
 		return
 	}
 	c.mu.Lock()
-	refuse, wake := c.draining, false
-	if !refuse {
+	taken, wake := 0, false
+	if !c.draining {
+		taken = c.holdLocked(c.arrived)
+	}
+	if taken > 0 {
 		c.accepted = c.arrivedEnd
-		c.commands += uint64(len(c.arrived))
-		c.running += len(c.arrived)
-		c.queue = append(c.queue, c.arrived...)
+		c.commands += uint64(taken)
+		c.running += taken
+		c.queue = append(c.queue, c.arrived[:taken]...)
 		wake = !c.searching
 		c.searching = true
 	}
+	draining := c.draining
 	c.mu.Unlock()
 	if wake {
 		c.invoker.workers.serve(c)
 	}
-	if refuse {
-		for _, t := range c.arrived {
-			c.turnAway(t)
+	for _, t := range c.arrived[taken:] {
+		if draining {
+			c.sayDraining()
+			c.turnAway(t, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
+		} else {
+			c.counters.refused.Add(1)
+			c.turnAway(t, noRoom("for the command"))
 		}
 	}
 	clear(c.arrived)
 	c.arrived = c.arrived[:0]
 }
+
+const (
+	// commandCost is what a command counts for in the budget beside its body: a goroutine's stack, its context.
+	commandCost = 4 << 10
+	// heldFree is what a connection's commands may count for without asking the budget.
+	heldFree = 16 << 10
+	// heldStep is how much is taken from the budget at once beyond that, at least. As long as there is plenty
+	// twice of it is kept: so a connection with some commands in flight does not ask for each of them.
+	heldStep = 16 << 10
+)
+
+// holdLocked counts tasks in the budget, and returns how many of them, from the first, it has room for.
+func (c *Connection) holdLocked(arrived []*task) int {
+	for i, t := range arrived {
+		t.cost = commandCost + len(t.body)
+		if t.buffer != nil {
+			t.cost += max(0, t.buffer.Len()-t.buffer.Charged())
+		}
+		c.held += t.cost
+		if short := c.held - heldFree - c.reserved; short > 0 && !c.reserveLocked(short) {
+			c.held -= t.cost
+			return i
+		}
+	}
+	return len(arrived)
+}
+
+// reserveLocked takes short bytes from the account, or more if there is plenty of room.
+func (c *Connection) reserveLocked(short int) bool {
+	for _, size := range [...]int{short + max(heldStep, c.held/2), short} {
+		if c.account.Take(size, core.ForCalls) {
+			c.reserved += size
+			return true
+		}
+	}
+	return false
+}
+
+// letGoLocked counts what ended commands have held out of the budget.
+func (c *Connection) letGoLocked(cost int) {
+	c.held -= cost
+	if c.reserved == 0 {
+		return
+	}
+	keep := 2 * max(0, c.held-heldFree)
+	if keep > 0 && c.reserved <= 2*keep || c.reserved <= 2*heldStep && c.account.Calm() {
+		return // it may soon be needed again
+	}
+	if c.account.Calm() {
+		keep = max(keep, 2*heldStep)
+	}
+	c.account.Give(c.reserved - keep)
+	c.reserved = min(c.reserved, keep)
+}
+
+// reservedFor is asked by the transport about a frame that is coming, in the read loop.
+func (c *Connection) reservedFor(frame *core.Frame) int {
+	if frame.Kind != core.KindInput {
+		return 0
+	}
+	ctx := c.find(frame.Sequence)
+	if ctx == nil || !ctx.stream || ctx.extra.inputs == nil {
+		return 0
+	}
+	return ctx.extra.inputs.reservedCredit()
+}
+
+// Used returns how many bytes of its Budget the connection has taken.
+func (c *Connection) Used() int64 { return c.account.Used() }
+
+// InFlight returns the number of commands that run or wait to run.
+func (c *Connection) InFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running
+}
+
+// Peer describes the client.
+func (c *Connection) Peer() core.Peer { return c.config.Peer }
 
 // enqueue queues a task that is counted in already, an ordered command that is due. It never waits.
 func (c *Connection) enqueue(t *task) {
@@ -407,10 +538,8 @@ func (c *Connection) interrupt(t *turn) {
 	}
 }
 
-// turnAway refuses a command whose task is made but not queued. The client hears of the reason first, so
-// that it knows why.
-func (c *Connection) turnAway(t *task) {
-	c.sayDraining()
+// turnAway refuses a command whose task is made but not queued.
+func (c *Connection) turnAway(t *task, reason *core.Error) {
 	sequence := t.ctx.sequence
 	t.cell.Store(nil)
 	t.ctx.cancel(context.Canceled)
@@ -420,29 +549,29 @@ func (c *Connection) turnAway(t *task) {
 	}
 	t.recycle()
 	c.invoker.inFlight.Add(-1)
-	c.refuse(sequence, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
+	c.refuse(sequence, reason)
 }
 
 // work runs tasks until the queue is empty. The caller is a worker that has been woken for it.
 func (c *Connection) work() {
-	t := c.next(true, 0)
+	t := c.next(true, 0, 0)
 	for t != nil {
-		ended := 1
+		ended, cost := 1, t.cost
 		if t.run() {
-			ended = 0
+			ended, cost = 0, 0
 		}
-		t = c.next(false, ended)
+		t = c.next(false, ended, cost)
 	}
 }
 
-// next counts out the tasks that the worker has ended, and takes another one. If there are more, some
+// next counts out the tasks that the worker has ended and what they cost, and takes another one. If there are more, some
 // worker is awake or is woken before next returns: this one may now be busy for long.
-func (c *Connection) next(woken bool, ended int) *task {
+func (c *Connection) next(woken bool, ended, cost int) *task {
 	c.mu.Lock()
 	if woken {
 		c.searching = false
 	}
-	c.endedLocked(ended)
+	c.endedLocked(ended, cost)
 	if c.head == len(c.queue) {
 		c.mu.Unlock()
 		return nil
@@ -464,7 +593,8 @@ func (c *Connection) next(woken bool, ended int) *task {
 }
 
 // endedLocked counts commands out.
-func (c *Connection) endedLocked(commands int) {
+func (c *Connection) endedLocked(commands, cost int) {
+	c.letGoLocked(cost)
 	c.running -= commands
 	if commands > 0 && c.running == 0 && c.draining {
 		close(c.idle)
@@ -472,10 +602,10 @@ func (c *Connection) endedLocked(commands int) {
 }
 
 // abandoned counts out the command of a worker that will not come for another.
-func (c *Connection) abandoned() {
+func (c *Connection) abandoned(cost int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.endedLocked(1)
+	c.endedLocked(1, cost)
 }
 
 // whenIdle stops the acceptance of commands and returns a channel that is closed when none runs.

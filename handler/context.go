@@ -198,47 +198,93 @@ func (c *commandContext) SetMetadata(key string, values ...string) {
 // Draining implements core.Scope.
 func (c *commandContext) Draining() <-chan struct{} { return c.connection.invoker.draining }
 
+// Buffer implements core.ResultSender.
+func (c *commandContext) Buffer(ctx context.Context, size int) (*core.Buffer, error) {
+	if size <= maxKeptBuffer {
+		return core.GetBuffer(size), nil
+	}
+	ctx, stop := c.within(ctx)
+	defer stop()
+	if err := c.waitForCredit(ctx); err != nil {
+		return nil, err
+	}
+	account := c.connection.account
+	if err := account.Wait(ctx, core.BufferSize(size), core.ForWork); err != nil {
+		return nil, err
+	}
+	buffer := core.GetBuffer(size)
+	buffer.Adopt(account, core.BufferSize(size))
+	return buffer, nil
+}
+
 // SendResult implements core.ResultSender.
-func (c *commandContext) SendResult(buffer *core.Buffer) error {
+func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (again bool, err error) {
+	ctx, stop := c.within(ctx)
+	defer stop()
+	if ctx.Err() != nil {
+		buffer.Release()
+		return false, context.Cause(ctx)
+	}
+	large := len(buffer.Bytes) > maxKeptBuffer
+	if large && !buffer.Charge(c.connection.account, cap(buffer.Bytes), core.ForWork) {
+		buffer.Release()
+		return true, nil
+	}
 	if compressor := c.connection.config.Compressor; compressor != nil {
 		compressor.Compress(buffer)
 	}
 	size := len(buffer.Bytes)
-	if err := c.takeCredit(size + core.ResultOverhead); err != nil {
-		buffer.Release()
-		return err
+	for c.extra.credit.Take(size+core.ResultOverhead) != nil {
+		if large { // nothing is held while it waits
+			buffer.Release()
+			return true, nil
+		}
+		if err := c.waitForCredit(ctx); err != nil {
+			buffer.Release()
+			return false, err
+		}
 	}
 	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes, Bulk: c.bulk}
 	if buffer.Compressed {
 		frame.Flags |= core.FlagCompressed
 	}
-	if size >= core.LargeBody {
+	if size >= core.LargeBody || buffer.Charged() > 0 {
 		frame.Buffer = buffer
 	}
-	_, err := c.connection.transport.Send(c, frame)
+	_, err = c.connection.transport.Send(ctx, frame)
 	if err != nil || frame.Buffer == nil {
 		buffer.Release()
 	}
 	if err != nil {
 		c.extra.credit.Return(size + core.ResultOverhead) // the caller will not see it, so it would not make room for it
-		return c.sendError(err)
+		return false, c.sendError(err)
 	}
-	return nil
+	return false, nil
 }
 
-// takeCredit waits until the caller takes results.
-func (c *commandContext) takeCredit(size int) error {
+// within returns a context that ends with ctx and with the command's.
+func (c *commandContext) within(ctx context.Context) (_ context.Context, stop func()) {
+	if ctx == context.Context(c) {
+		return ctx, func() {}
+	}
+	joined, cancel := context.WithCancelCause(ctx)
+	stopAfter := context.AfterFunc(c, func() { cancel(c.Err()) })
+	return joined, func() { stopAfter(); cancel(nil) }
+}
+
+// waitForCredit waits until the caller takes results.
+func (c *commandContext) waitForCredit(ctx context.Context) error {
 	for {
-		if err := c.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		wait := c.extra.credit.Take(size)
+		wait := c.extra.credit.Ready()
 		if wait == nil {
 			return nil
 		}
 		select {
 		case <-wait:
-		case <-c.Done():
+		case <-ctx.Done():
 		}
 	}
 }

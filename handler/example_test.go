@@ -16,17 +16,20 @@ func (upper) Stream() bool { return false }
 func (upper) Inputs() bool { return false }
 
 func (upper) Execute(ctx context.Context, execution core.Execution) error {
-	text := execution.Command()
+	text := string(execution.Command())
 	execution.Begin()
 	if len(text) == 0 {
 		return core.Errorf(core.InvalidArgument, "nothing to do")
 	}
-	encoded := execution.Scratch()
-	for _, b := range text {
+	encoded, err := execution.Scratch(0)
+	if err != nil {
+		return err
+	}
+	for _, b := range []byte(text) {
 		encoded = append(encoded, b&^0x20)
 	}
-	execution.Reply(encoded)
-	return nil
+	_, err = execution.Reply(encoded) // it is small, so it is taken at once
+	return err
 }
 
 // A connection executes the commands that come as frames. Here the other side is played by hand; a

@@ -29,6 +29,8 @@ type task struct {
 	replied bool
 	begun   bool // Exec was called
 	call    *Call
+	cost    int // what it counts for in Connection.held
+	charged int // what is charged for the decoded command, if it is large
 }
 
 var tasks = sync.Pool{New: func() any { return new(task) }}
@@ -43,9 +45,13 @@ func (t *task) recycle() {
 	if cap(t.kept) > maxKeptBuffer {
 		t.kept = nil
 	}
-	if t.scratch != nil && cap(t.scratch.Bytes) > maxKeptBuffer {
+	if t.scratch != nil && (cap(t.scratch.Bytes) > maxKeptBuffer || t.scratch.Charged() > 0) {
 		t.scratch.Release()
 		t.scratch = nil
+	}
+	if t.charged != 0 {
+		t.connection.account.Give(t.charged)
+		t.charged = 0
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
@@ -57,7 +63,7 @@ func (t *task) recycle() {
 // ordered command must wait for its turn run reports so; t belongs to others then.
 func (t *task) run() (waits bool) {
 	var err error
-	returned := false
+	returned, cost := false, t.cost
 	defer func() {
 		if waits {
 			return
@@ -67,7 +73,7 @@ func (t *task) run() (waits bool) {
 				err = t.panicked(cause)
 			} else {
 				err = core.Errorf(core.Internal, "the command ended its goroutine (runtime.Goexit)")
-				defer t.connection.abandoned()
+				defer t.connection.abandoned(cost)
 			}
 		}
 		t.end(err)
@@ -94,8 +100,7 @@ func (t *task) runInTurn() (waits bool, err error) {
 			return false, err
 		}
 		turn.execute = execute
-		t.buffer.Release()
-		t.body, t.buffer = nil, nil
+		t.decoded()
 		if !t.connection.enterLane(turn, key) {
 			return true, nil
 		}
@@ -109,12 +114,32 @@ func (t *task) runInTurn() (waits bool, err error) {
 	return false, turn.execute(t.ctx)
 }
 
+// decoded lets go of the encoded command. What a large one was charged for stays: the decoded one takes as much,
+// as a rule.
+func (t *task) decoded() {
+	if t.buffer != nil {
+		t.buffer.Trim()
+		t.charged += t.buffer.Uncharge()
+		t.buffer.Release()
+	}
+	t.body, t.buffer = nil, nil
+}
+
 // inflate inflates the command, if it came compressed.
 func (t *task) inflate() error {
 	if t.buffer == nil || !t.buffer.Compressed {
 		return nil
 	}
-	return t.connection.config.Compressor.Inflate(t.buffer, "the command")
+	compressor := t.connection.config.Compressor
+	size, err := compressor.InflatedLen(t.buffer, "the command")
+	if err != nil {
+		return err
+	}
+	// Twice: while it is decoded there are both.
+	if size > maxKeptBuffer && !t.buffer.Charge(t.connection.account, 2*size, core.ForCalls) {
+		return noRoom("to inflate the command")
+	}
+	return compressor.Inflate(t.buffer, "the command")
 }
 
 // panicked logs a panic with its stack, which is not for the caller to see.
@@ -175,7 +200,7 @@ func (t *task) lastFrame(err, before error, response core.Metadata) core.Frame {
 		if t.scratch.Compressed {
 			frame.Flags |= core.FlagCompressed
 		}
-		if len(frame.Body) >= core.LargeBody {
+		if len(frame.Body) >= core.LargeBody || t.scratch.Charged() > 0 {
 			frame.Buffer, t.scratch = t.scratch, nil
 		}
 	default:
@@ -246,7 +271,12 @@ func (t *task) intercept(ctx context.Context, interceptors []Interceptor, next f
 }
 
 // Begin implements core.Execution.
-func (t *task) Begin() { t.begun = true }
+func (t *task) Begin() {
+	t.begun = true
+	if t.buffer != nil {
+		t.decoded()
+	}
+}
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {
@@ -269,20 +299,44 @@ func (t *task) ObserveInput(input any) error {
 }
 
 // Scratch implements core.Execution.
-func (t *task) Scratch() []byte {
+func (t *task) Scratch(size int) ([]byte, error) {
+	if size > maxKeptBuffer && t.scratch.Charged() == 0 {
+		if err := t.waitForScratch(size); err != nil {
+			return nil, err
+		}
+	}
 	if t.scratch == nil {
 		t.scratch = core.GetBuffer(0)
 	}
-	return t.scratch.Bytes[:0]
+	return t.scratch.Bytes[:0], nil
+}
+
+// waitForScratch makes scratch a charged buffer for size bytes. Nothing is held while it waits.
+func (t *task) waitForScratch(size int) error {
+	t.scratch.Release()
+	t.scratch = nil
+	held := core.BufferSize(size)
+	if err := t.connection.account.Wait(t.ctx, held, core.ForWork); err != nil {
+		return err
+	}
+	t.scratch = core.GetBuffer(size)
+	t.scratch.Adopt(t.connection.account, held)
+	return nil
 }
 
 // Reply implements core.Execution.
-func (t *task) Reply(encoded []byte) {
+func (t *task) Reply(encoded []byte) (again bool, err error) {
 	t.scratch.Bytes, t.scratch.Compressed = encoded, false
+	if size := len(encoded); size > maxKeptBuffer && !t.scratch.Charge(t.connection.account, cap(encoded), core.ForWork) {
+		err := t.waitForScratch(size)
+		return err == nil, err
+	}
+	t.scratch.Trim() // of what was guessed
 	if compressor := t.connection.config.Compressor; compressor != nil {
 		compressor.Compress(t.scratch)
 	}
 	t.replied = true
+	return false, nil
 }
 
 // Results implements core.Execution.

@@ -24,6 +24,9 @@ type Config struct {
 	// WriteTimeout is how long the peer may take nothing of what is written before the connection
 	// is given up; 0 is 30 s. It is noticed within twice that time.
 	WriteTimeout time.Duration
+	// FrameTimeout is how long a frame, or a message in parts, may take that was begun, beside one second for
+	// each KiB of it; 0 is 30 s.
+	FrameTimeout time.Duration
 }
 
 // NoLimit is the largest payload that a frame's length can announce.
@@ -33,6 +36,7 @@ const (
 	defaultMaxFrame     = 4 << 20
 	defaultQueueBytes   = 512 << 10
 	defaultWriteTimeout = 30 * time.Second
+	defaultFrameTimeout = 30 * time.Second
 	// postLimit is how many bytes beyond QueueBytes Post may queue for a peer that doesn't read.
 	postLimit = 1 << 20
 )
@@ -50,15 +54,21 @@ func (c Config) withDefaults() Config {
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = defaultWriteTimeout
 	}
+	if c.FrameTimeout <= 0 {
+		c.FrameTimeout = defaultFrameTimeout
+	}
 	return c
 }
 
-// Conn carries frames over a net.Conn; it implements core.Transport. All methods may be called from
+// Conn carries frames over a net.Conn; it implements core.Transport and core.Budgeted. All methods may be called from
 // any goroutine, except that Run, Receive and the methods of the handshake belong to one reader.
 type Conn struct {
 	conn   net.Conn
 	raw    syscall.RawConn // nil if conn can't be tried without waiting
 	config Config          // changed by SetLimits only, before frames are exchanged
+
+	account  *core.Account         // what the connection may hold; nil: anything
+	reserved func(*core.Frame) int // set with account
 
 	writer writer
 	reader reader
@@ -69,7 +79,10 @@ type Conn struct {
 	waited sync.Once // of the first Wait, which gives the reader's buffers back
 }
 
-var _ core.Transport = (*Conn)(nil)
+var (
+	_ core.Transport = (*Conn)(nil)
+	_ core.Budgeted  = (*Conn)(nil)
+)
 
 // NewConn returns a Conn over conn, which it owns from now on. It starts no goroutine.
 func NewConn(conn net.Conn, config Config) *Conn {

@@ -53,8 +53,12 @@ func (r *reader) readWithoutWaiting(fd uintptr) bool {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
-			r.idle()
-			return false
+			if !r.running {
+				r.idle()
+				return false
+			}
+			r.readFailed = r.pause()
+			return r.readFailed != nil
 		case err != nil:
 			r.readFailed = err
 			return true

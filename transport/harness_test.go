@@ -135,6 +135,7 @@ type scripted struct {
 
 func (s *scripted) Read(target []byte) (int, error) { return s.source.Read(target) }
 func (s *scripted) Close() error                    { return nil }
+func (s *scripted) SetReadDeadline(time.Time) error { return nil }
 
 // reading returns a Conn that receives what source gives.
 func reading(source io.Reader, config Config) *Conn {

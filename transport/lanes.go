@@ -17,6 +17,7 @@ type lanes struct {
 	bySequence map[core.Sequence]*lane
 	turns      []*lane // the next one first
 	size       int     // bytes in all of them
+	uncharged  int     // of what the frames occupy, that their buffers don't charge for
 	parts      int     // messages of which some fragment is queued or written, and not the last
 }
 
@@ -36,7 +37,7 @@ func (l *lanes) takes(frame *core.Frame) bool {
 	switch frame.Kind {
 	case core.KindInput, core.KindInputEnd, core.KindResult, core.KindEnd, core.KindError:
 		return frame.Bulk || len(frame.Body) >= core.LargeBody || len(l.turns) > 0 && l.bySequence[frame.Sequence] != nil
-	case core.KindCancel: // it must not overtake its COMMAND: the peer does not know the call yet
+	case core.KindCancel, core.KindCredit: // it must not overtake its COMMAND: the peer does not know the call yet
 		own := l.bySequence[frame.Sequence]
 		return own != nil && own.frames[0].Kind == core.KindCommand
 	}
@@ -44,7 +45,7 @@ func (l *lanes) takes(frame *core.Frame) bool {
 }
 
 // add puts frame at the end of its lane. sent bytes of its body are in a batch already.
-func (l *lanes) add(frame core.Frame, sent int) {
+func (l *lanes) add(w *writer, frame core.Frame, sent int) {
 	if l.bySequence == nil {
 		l.bySequence = map[core.Sequence]*lane{}
 	}
@@ -54,17 +55,19 @@ func (l *lanes) add(frame core.Frame, sent int) {
 		l.bySequence[frame.Sequence] = own
 		l.turns = append(l.turns, own)
 	}
-	takeOver(&frame)
+	takeOver(w, &frame)
 	own.frames = append(own.frames, frame)
+	l.uncharged += uncharged(&frame)
 	l.size += HeaderSize + len(frame.Body) - sent
 }
 
 // takeOver makes a frame with a borrowed body and metadata one that has its own.
-func takeOver(frame *core.Frame) {
+func takeOver(w *writer, frame *core.Frame) {
 	if frame.Buffer == nil && len(frame.Body) > 0 {
 		frame.Buffer = core.GetBuffer(len(frame.Body))
 		frame.Buffer.Bytes = append(frame.Buffer.Bytes, frame.Body...)
 		frame.Body = frame.Buffer.Bytes
+		w.chargeLocked(frame)
 	}
 	frame.Metadata = append([]byte(nil), frame.Metadata...)
 }
@@ -106,6 +109,7 @@ func (l *lanes) appendFragment(w *writer, own *lane, frame *core.Frame) int {
 		w.appendLocked(&fragment, payloadSize(&fragment))
 		return len(fragment.Body)
 	}
+	l.uncharged -= uncharged(frame)
 	copied := fragment.Buffer
 	if own.started() {
 		l.parts--
@@ -144,6 +148,9 @@ func (l *lanes) drop(w *writer, sequence core.Sequence) (unfinishedCommand bool)
 		return false
 	}
 	frames, started := own.frames, own.started()
+	for i := range frames {
+		l.uncharged -= uncharged(&frames[i])
+	}
 	if started {
 		// The peer is told to forget what it has. A part may be in the batch that is being written, so
 		// the buffer goes behind it, into the next one.
@@ -161,10 +168,10 @@ func (l *lanes) drop(w *writer, sequence core.Sequence) (unfinishedCommand bool)
 		}
 		switch {
 		case frames[i].Kind == core.KindError, frames[i].Kind == core.KindEnd && i == 0:
-			l.add(frames[i], 0)
+			l.add(w, frames[i], 0)
 			continue
 		case frames[i].Kind == core.KindEnd, frames[i].Kind == core.KindResult && frames[i].Flags&core.FlagLast != 0:
-			l.add(core.Frame{Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, &core.Error{
+			l.add(w, core.Frame{Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, &core.Error{
 				Code: core.Canceled, Outcome: core.Executed, Message: "the result is not wanted any more",
 			})}, 0)
 		}

@@ -1,13 +1,27 @@
 package transport
 
-import "github.com/edict-go/edict/core"
+import (
+	"time"
+
+	"github.com/edict-go/edict/core"
+)
 
 // partial is a message that comes in parts.
 type partial struct {
 	frame    core.Frame   // of its first part
 	buffer   *core.Buffer // the payload so far; nil if nothing of it is kept
 	size     int64        // of that
-	oversize bool         // it is longer than allowed: nothing of it is kept
+	oversize bool         // it is longer than allowed: nothing of it is kept, nor
+	noRoom   bool         // if the budget has no room for it
+
+	since         time.Time // when the next part was first waited for
+	held, charged int       // the capacity of buffer, all of its parts, and what of it is charged
+}
+
+// drop gives back what a message holds.
+func (m *partial) drop() {
+	m.buffer.Release()
+	m.buffer, m.held, m.charged = nil, 0, 0
 }
 
 // isPart reports whether frame, whose header has come, is a part of a message.
@@ -37,7 +51,7 @@ func (r *reader) parsePart(length uint32) (*core.Frame, error) {
 		if length > 0 || message == nil {
 			return nil, protocolErrorf("ABORT of a message that was not begun")
 		}
-		message.buffer.Release()
+		message.drop()
 		delete(r.partials, r.frame.Sequence)
 		r.again = true
 		return nil, nil
@@ -61,13 +75,35 @@ func (r *reader) parsePart(length uint32) (*core.Frame, error) {
 	message.size += int64(length)
 	if message.size > int64(r.owner.config.MaxReceive) {
 		message.oversize = true
-		message.buffer.Release()
-		message.buffer = nil
+	}
+	if message.oversize || message.noRoom {
+		message.drop()
 		r.skip = int64(length)
 		return r.parseSkipped()
 	}
 	r.large, r.length = r.space(message, int(length))
+	if r.large != message.last() && !r.charge(r.large, message.held+cap(r.large.Bytes), message.charged) {
+		return r.dropLarge()
+	}
 	return r.parseLarge()
+}
+
+// last returns the buffer to which the message's last part has gone, nil if there is none.
+func (m *partial) last() *core.Buffer {
+	if m.buffer == nil {
+		return nil
+	}
+	return m.buffer.Last()
+}
+
+// dropPart gives up the message of which a part is coming to large, because there is no room.
+func (r *reader) dropPart() {
+	message := r.part
+	if r.large != message.last() {
+		r.large.Release()
+	}
+	message.drop()
+	message.noRoom = true
 }
 
 // space returns a buffer for the next length bytes of a message, and how many it will have then. Small parts
@@ -88,10 +124,15 @@ func (r *reader) finishPart(buffer *core.Buffer) (*core.Frame, error) {
 	r.part = nil
 	switch {
 	case buffer == nil:
-	case message.buffer == nil:
-		message.buffer = buffer
-	case message.buffer.Last() != buffer:
-		message.buffer.Extend(buffer)
+	case message.last() == buffer:
+	default:
+		message.held += cap(buffer.Bytes)
+		message.charged += buffer.Charged()
+		if message.buffer == nil {
+			message.buffer = buffer
+		} else {
+			message.buffer.Extend(buffer)
+		}
 	}
 	if r.frame.Flags&core.FlagMore != 0 {
 		r.again = true
@@ -102,8 +143,8 @@ func (r *reader) finishPart(buffer *core.Buffer) (*core.Frame, error) {
 	r.frame = message.frame
 	r.frame.Flags &^= core.FlagMore
 	r.frame.End = end
-	if message.oversize {
-		r.frame.Oversize = true
+	if message.oversize || message.noRoom {
+		r.frame.Oversize, r.frame.NoRoom = true, message.noRoom
 		return &r.frame, nil
 	}
 	if err := parsePayload(&r.frame, message.buffer.Bytes); err != nil {

@@ -46,6 +46,10 @@ type reader struct {
 	afterLarge bool // the last frame was large
 	busy       bool // the last read brought more than idleSize
 
+	running    bool          // in run: the handshake is over
+	slow       slowness      //
+	frameStart core.Position // of the frame whose payload goes to large or is skipped
+
 	partials map[core.Sequence]*partial // messages of which a part has come
 	again    bool                       // parseNext has taken a part, and there may be more in data
 
@@ -75,6 +79,7 @@ func (r *reader) next() (*core.Frame, error) {
 
 // run calls handle with each frame until it, or reading, fails.
 func (r *reader) run(handle func(*core.Frame) error) error {
+	r.running = true
 	if r.owner.raw == nil {
 		for {
 			frame, err := r.next()
@@ -92,11 +97,22 @@ func (r *reader) run(handle func(*core.Frame) error) error {
 	}
 	r.handle = handle
 	defer func() { r.handle = nil }()
-	if err := r.owner.raw.Read(r.tryRead); err != nil {
-		return err
+	for {
+		err := r.owner.raw.Read(r.tryRead)
+		if err == nil {
+			return r.readFailed
+		}
+		if !r.isOverdue(err) {
+			return err
+		}
+		if err := r.overdue(); err != nil {
+			return err
+		}
 	}
-	return r.readFailed
 }
+
+// isOverdue reports whether reading has failed because of the deadline that pause has set.
+func (r *reader) isOverdue(err error) bool { return IsTimeout(err) && !r.slow.armed.IsZero() }
 
 // handleAll passes the frames that have arrived to handle.
 func (r *reader) handleAll(handle func(*core.Frame) error) error {
@@ -140,18 +156,17 @@ func (r *reader) parseNext() (*core.Frame, error) {
 	r.frame.End = r.position + HeaderSize + core.Position(length)
 	switch {
 	case r.isPart():
+		r.frameStart = r.position
 		r.discard(HeaderSize)
 		return r.parsePart(length)
 	case int64(length) > int64(r.owner.config.MaxReceive):
+		r.frameStart = r.position
 		r.discard(HeaderSize)
 		r.frame.Oversize = true
 		r.skip = int64(length)
 		return r.parseSkipped()
 	case length >= core.LargeBody:
-		r.discard(HeaderSize)
-		r.length = int(length)
-		r.large = core.GetBuffer(firstSize(r.length))
-		return r.parseLarge()
+		return r.startLarge(int(length), firstSize(int(length)))
 	}
 	total := HeaderSize + int(length)
 	if len(r.data) < total {
@@ -165,6 +180,31 @@ func (r *reader) parseNext() (*core.Frame, error) {
 	}
 	r.frame.More = r.nextIsWhole()
 	return &r.frame, nil
+}
+
+// startLarge begins with a payload, whose header is the first in data, that gets a buffer of its own.
+func (r *reader) startLarge(length, first int) (*core.Frame, error) {
+	r.frameStart = r.position
+	r.discard(HeaderSize)
+	r.length = length
+	r.large = core.GetBuffer(first)
+	if !r.charge(r.large, cap(r.large.Bytes), 0) {
+		return r.dropLarge()
+	}
+	return r.parseLarge()
+}
+
+// dropLarge gives up the payload that is coming, because there is no room for it. The rest is skipped.
+func (r *reader) dropLarge() (*core.Frame, error) {
+	r.skip = int64(r.length - len(r.large.Bytes))
+	if r.part == nil {
+		r.large.Release()
+		r.frame.Oversize, r.frame.NoRoom = true, true
+	} else {
+		r.dropPart()
+	}
+	r.large = nil
+	return r.parseSkipped()
 }
 
 // parseSkipped passes over a payload that is too long.
@@ -200,13 +240,16 @@ func (r *reader) nextIsWhole() bool {
 
 // parseLarge moves what has arrived to the buffer of a large payload.
 func (r *reader) parseLarge() (*core.Frame, error) {
-	for len(r.data) > 0 && len(r.large.Bytes) < r.length {
+	for len(r.large.Bytes) < r.length {
+		if len(r.large.Bytes) == cap(r.large.Bytes) && !r.growLarge() {
+			return r.dropLarge()
+		}
+		if len(r.data) == 0 {
+			return nil, nil
+		}
 		n := copy(r.largeSpace(), r.data)
 		r.large.Bytes = r.large.Bytes[:len(r.large.Bytes)+n]
 		r.discard(n)
-	}
-	if len(r.large.Bytes) < r.length {
-		return nil, nil
 	}
 	buffer := r.large
 	r.large = nil
@@ -223,14 +266,26 @@ func (r *reader) parseLarge() (*core.Frame, error) {
 	return &r.frame, nil
 }
 
-// largeSpace returns where more of a large payload goes. The buffer grows only when it is full.
-func (r *reader) largeSpace() []byte {
-	if len(r.large.Bytes) == cap(r.large.Bytes) {
-		grown := core.GetBuffer(min(r.length, 2*len(r.large.Bytes)))
-		grown.Bytes = append(grown.Bytes, r.large.Bytes...)
-		r.large.Release()
-		r.large = grown
+// growLarge makes room for more of a large payload, whose buffer is full, or reports that there is none.
+func (r *reader) growLarge() bool {
+	grown := core.GetBuffer(min(r.length, 2*len(r.large.Bytes)))
+	held, charged := 0, 0
+	if r.part != nil {
+		held, charged = r.part.held, r.part.charged
 	}
+	if !r.charge(r.large, held+cap(grown.Bytes), charged) {
+		grown.Release()
+		return false
+	}
+	grown.Bytes = append(grown.Bytes, r.large.Bytes...)
+	r.large.MoveCharge(grown)
+	r.large.Release()
+	r.large = grown
+	return true
+}
+
+// largeSpace returns where more of a large payload goes. The buffer is not full.
+func (r *reader) largeSpace() []byte {
 	return r.large.Bytes[len(r.large.Bytes):min(r.length, cap(r.large.Bytes))]
 }
 
@@ -239,6 +294,9 @@ func (r *reader) largeSpace() []byte {
 func (r *reader) target() []byte {
 	if r.large != nil {
 		return r.largeSpace()
+	}
+	if len(r.data) == 0 && r.buffer != nil && cap(r.buffer.Bytes) >= readSize && r.owner.account.Pressed() {
+		r.idle()
 	}
 	if r.buffer == nil {
 		r.buffer = core.GetBuffer(r.size())
@@ -251,8 +309,10 @@ func (r *reader) target() []byte {
 		if r.afterLarge {
 			return r.data[:min(headSize, cap(r.data))]
 		}
+	case r.running && r.owner.raw == nil && cap(r.buffer.Bytes) >= HeaderSize+smallFrame && cap(r.buffer.Bytes) < readSize:
+		r.data = append(r.buffer.Bytes[:0], r.data...) // shrink has seen to it that the frame fits
 	case cap(r.buffer.Bytes) < readSize: // a part of a frame, which may not fit
-		grown := core.GetBuffer(readSize)
+		grown := core.GetBuffer(max(r.size(), min(2*cap(r.buffer.Bytes), readSize)))
 		r.data = append(grown.Bytes, r.data...)
 		r.buffer.Release()
 		r.buffer = grown
@@ -264,7 +324,7 @@ func (r *reader) target() []byte {
 
 // size returns how large a buffer is to be read to.
 func (r *reader) size() int {
-	if r.owner.raw == nil && !r.busy {
+	if !r.running || r.owner.raw == nil && !r.busy || r.owner.account.Pressed() {
 		return idleSize
 	}
 	return readSize
@@ -326,19 +386,27 @@ func (r *reader) readSome() error {
 		}
 		return r.readFailed
 	}
+	if r.running && r.incomplete() {
+		if err := r.pause(); err != nil {
+			return err
+		}
+	}
 	if r.buffer != nil && r.busy == (cap(r.buffer.Bytes) < readSize) {
 		r.idle() // target gets one of the other size
 	}
 	for {
 		n, err := r.owner.conn.Read(r.target())
-		if n > 0 {
+		switch {
+		case n > 0:
 			r.arrived(n)
 			return nil
-		}
-		if err == io.EOF {
+		case err == io.EOF:
 			return r.end()
-		}
-		if err != nil {
+		case err != nil && r.running && r.isOverdue(err):
+			if err := r.overdue(); err != nil {
+				return err
+			}
+		case err != nil:
 			return err
 		}
 	}

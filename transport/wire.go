@@ -21,13 +21,20 @@ const HeaderSize = 16
 const PrefaceSize = 8
 
 // ProtocolError is a violation of the protocol by the peer. The connection can't go on after it.
-type ProtocolError struct{ Problem string }
+type ProtocolError struct {
+	Problem string
+	// Code is what a GOAWAY says of it, Internal as a rule.
+	Code core.Code
+}
+
+// GoAway returns the code for a GOAWAY.
+func (e *ProtocolError) GoAway() core.Code { return e.Code }
 
 // Error returns the problem.
 func (e *ProtocolError) Error() string { return "protocol error: " + e.Problem }
 
 func protocolErrorf(format string, arguments ...any) error {
-	return &ProtocolError{fmt.Sprintf(format, arguments...)}
+	return &ProtocolError{fmt.Sprintf(format, arguments...), core.Internal}
 }
 
 // payloadSize returns the length field of frame: everything after the header.

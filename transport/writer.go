@@ -50,6 +50,9 @@ type writer struct {
 	lanes     lanes      // queued, and giving way to pending
 	appended  core.Position
 	attempted core.Position // end of the last batch taken
+	underway  int           // what the last batch taken occupies; 0 if nobody writes
+	reserved  int           // of the account, for what is queued
+	posted    int           // bytes of pending that Post has queued
 	usual     int           // what batches need without large bodies: the most of late, decaying
 	writing   bool
 	// clearDeadline: the handshake is over, and its deadline for writing must be removed.
@@ -96,14 +99,23 @@ func (w *writer) init(owner *Conn) {
 // Send implements core.Transport.
 func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error) {
 	w := &c.writer
+	length := payloadSize(&frame)
 	w.mu.Lock()
-	for !w.hasRoom(&frame) && w.err == nil {
-		if err := w.waitForRoom(ctx); err != nil {
+	for w.err == nil {
+		var err error
+		if !w.hasRoom(&frame) {
+			err = w.waitForRoom(ctx)
+		} else if short := w.shortLocked(&frame, length); short == 0 || length > c.config.MaxSend || w.takeLocked(short) {
+			break
+		} else {
+			err = w.waitForBudget(ctx, short)
+		}
+		if err != nil {
 			w.mu.Unlock()
 			return 0, err
 		}
 	}
-	return w.queue(&frame)
+	return w.queue(&frame, length)
 }
 
 // hasRoom reports whether frame can be queued without passing the limit of its queue by more than
@@ -121,14 +133,25 @@ func (w *writer) hasRoom(frame *core.Frame) bool {
 // Post implements core.Transport.
 func (c *Conn) Post(frame core.Frame) error {
 	w := &c.writer
+	length := payloadSize(&frame)
 	w.mu.Lock()
-	if w.pending.size >= c.config.QueueBytes+postLimit && w.err == nil {
+	if w.err == nil && !w.mayPost(&frame, length) {
 		w.mu.Unlock()
 		w.fail(errPeerNotReading)
 		return errPeerNotReading
 	}
-	_, err := w.queue(&frame)
+	w.posted += HeaderSize + length
+	_, err := w.queue(&frame, length)
 	return err
+}
+
+// mayPost reports whether what is queued already leaves room for a frame that must not wait.
+func (w *writer) mayPost(frame *core.Frame, length int) bool {
+	if w.pending.size >= w.owner.config.QueueBytes+postLimit {
+		return false
+	}
+	short := w.shortLocked(frame, length)
+	return short == 0 || w.takeLocked(short) || w.posted+HeaderSize+length <= queueFree
 }
 
 // SendPreface queues the first bytes of the connection.
@@ -148,10 +171,7 @@ func (c *Conn) SendPreface(preface [PrefaceSize]byte) {
 // waitForRoom waits, with mu released meanwhile, until the pending batch is taken, the connection
 // fails (then it returns nil: the caller looks at err) or ctx ends.
 func (w *writer) waitForRoom(ctx context.Context) error {
-	if w.room == nil {
-		w.room = make(chan struct{})
-	}
-	room := w.room
+	room := w.roomLocked()
 	w.mu.Unlock()
 	defer w.mu.Lock()
 	select {
@@ -163,10 +183,17 @@ func (w *writer) waitForRoom(ctx context.Context) error {
 	return nil
 }
 
+// roomLocked returns a channel that is closed when the pending batch is taken.
+func (w *writer) roomLocked() chan struct{} {
+	if w.room == nil {
+		w.room = make(chan struct{})
+	}
+	return w.room
+}
+
 // queue appends frame to the pending batch, releases mu, which the caller has locked, and writes if
 // nobody else does. If it returns an error nothing was queued.
-func (w *writer) queue(frame *core.Frame) (core.Position, error) {
-	length := payloadSize(frame)
+func (w *writer) queue(frame *core.Frame, length int) (core.Position, error) {
 	if err := w.err; err != nil {
 		w.mu.Unlock()
 		return 0, err
@@ -175,10 +202,13 @@ func (w *writer) queue(frame *core.Frame) (core.Position, error) {
 		w.mu.Unlock()
 		return 0, core.Errorf(core.ResourceExhausted, "message of %d bytes; the peer accepts at most %d (MaxFrame)", length, w.owner.config.MaxSend)
 	}
+	if frame.Buffer != nil {
+		w.chargeLocked(frame)
+	}
 	position := w.appended
 	switch {
 	case w.lanes.takes(frame):
-		w.lanes.add(*frame, 0)
+		w.lanes.add(w, *frame, 0)
 	case goesInParts(frame):
 		w.startPartsLocked(frame, length)
 	default:
@@ -210,18 +240,22 @@ func goesInParts(frame *core.Frame) bool {
 // startPartsLocked appends the first part of a large COMMAND, which so has its position, and leaves the
 // rest to a lane.
 func (w *writer) startPartsLocked(frame *core.Frame, length int) {
-	takeOver(frame)
+	takeOver(w, frame)
 	first := *frame
 	first.Flags |= core.FlagMore
 	first.Body, first.Buffer = frame.Body[:maxFragment], nil
 	w.appendLocked(&first, length-len(frame.Body)+maxFragment)
 	w.lanes.parts++
-	w.lanes.add(*frame, maxFragment)
+	w.lanes.add(w, *frame, maxFragment)
 }
 
 func (w *writer) grow() {
 	if w.pending.buffer == nil {
-		w.pending.buffer = core.GetBuffer(max(minBatch, w.usual))
+		size := w.usual
+		if w.owner.account != nil {
+			size = min(size, queueFree+w.reserved)
+		}
+		w.pending.buffer = core.GetBuffer(max(minBatch, size))
 	}
 }
 
@@ -284,6 +318,8 @@ func (w *writer) takeBatch() bool {
 		return false
 	}
 	w.batch, w.pending = w.pending, w.batch
+	w.underway, w.posted = w.batch.copied(), 0
+	w.trimLocked()
 	w.attempted = w.appended
 	w.usual = max(len(w.batch.buffer.Bytes), w.usual-w.usual/16)
 	if w.room != nil {
@@ -314,11 +350,12 @@ func (w *writer) leave() {
 }
 
 func (w *writer) leaveLocked() {
-	w.writing = false
+	w.writing, w.underway = false, 0
 	if w.err != nil {
 		w.pending.release()
 		w.lanes.clear()
 	}
+	w.trimLocked()
 	if w.drained != nil {
 		close(w.drained)
 		w.drained = nil
@@ -425,6 +462,7 @@ func (w *writer) fail(cause error) {
 	if !w.writing {
 		w.pending.release()
 		w.lanes.clear()
+		w.trimLocked()
 	}
 	// done is closed before the connection is, so that readers find the cause, and after the goroutine is
 	// counted, so that who has seen it may Wait.
@@ -483,7 +521,9 @@ func (w *writer) withdrawRestLocked(sequence core.Sequence) {
 		w.lanes.parts--
 		w.pending.large = append(w.pending.large, largeBody{len(w.pending.buffer.Bytes), nil, own.frames[0].Buffer})
 		w.lanes.size += own.sent
+		w.lanes.uncharged -= uncharged(&own.frames[0])
 		own.frames[0].Buffer, own.sent = nil, 0
+		w.lanes.uncharged += uncharged(&own.frames[0])
 	}
 	w.lanes.drop(w, sequence)
 }

@@ -40,7 +40,7 @@ func (s *simulation) dialClient() action {
 		dial := tapDial(s.network.Dialer("server"), func(t *tap) { l.near = t })
 		l.dial = s.run(fmt.Sprint("Dial ", l.number), func() error {
 			client, err := edict.Dial(ctx, "simulation", commands, config,
-				edict.WithDialer(dial), edict.WithCodecs(plain{"c"}, plain{"a"}, plain{"b"}))
+				edict.WithDialer(dial), edict.WithBudget(s.budget), edict.WithCodecs(plain{"c"}, plain{"a"}, plain{"b"}))
 			looked.Load()
 			if err == nil {
 				l.client = client

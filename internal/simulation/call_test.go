@@ -68,8 +68,9 @@ type call struct {
 	room       int // credit for inputs that the client has
 	inputs     int // that the client has offered
 	inputsEnd  bool
-	given      int // bytes that the server has offered as credit for inputs
-	came       int // inputs that have arrived
+	grew       bool // some window has grown
+	given      int  // bytes that the server has offered as credit for inputs
+	came       int  // inputs that have arrived
 	cameEnd    bool
 	lastRead   bool
 	lastStep   int          // in which it came

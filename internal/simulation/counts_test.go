@@ -10,7 +10,7 @@ import (
 type counts struct {
 	seeds, steps, cuts, drains                                         int
 	calls, streams, executed, succeeded, failed, refused, lost, unsent int
-	withdrawn, padded, cancelled, results, inputs, parts               int
+	withdrawn, padded, cancelled, results, inputs, parts, grown        int
 }
 
 // count adds up what has happened.
@@ -24,7 +24,7 @@ func (s *simulation) count() {
 			met   bool
 			count *int
 		}{
-			{c.how.stream(), &n.streams}, {c.padded, &n.padded}, {c.told, &n.cancelled}, {c.whole && c.size > fragment, &n.parts},
+			{c.how.stream(), &n.streams}, {c.padded, &n.padded}, {c.told, &n.cancelled}, {c.whole && c.size > fragment, &n.parts}, {c.grew, &n.grown},
 		} {
 			if holds.met {
 				*holds.count++

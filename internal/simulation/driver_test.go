@@ -39,6 +39,9 @@ func (c settings) String() string {
 
 const writeTimeout = 7 * time.Second
 
+// calmShare is a quarter of the budget.
+const calmShare = 1 << 28
+
 // simulation is the life of one seed. The driver's goroutine owns it.
 type simulation struct {
 	t        *testing.T
@@ -49,6 +52,7 @@ type simulation struct {
 	accepted chan *tap
 	lab      *lab
 	server   *edict.Server
+	budget   *edict.Budget // of the server and all clients
 	served   *operation
 	links    []*link
 	calls    []*call
@@ -87,6 +91,7 @@ type link struct {
 	calls                  map[core.Sequence]*call
 	slots                  map[uint32]*call // that the client has given to the network and the server has not ended
 	told                   bool
+	nearPing, farPing      time.Time // when the client and the server have sent PING last
 }
 
 // operation is a function that waits, running in a goroutine of its own.
@@ -233,12 +238,14 @@ func (s *simulation) begin() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.budget = edict.NewBudget(1 << 30)
+	s.budget.NewAccount(0).Take(calmShare, core.ForWork) // so that nothing is kept that is not needed
 	s.server = edict.NewServer(s.lab, commands,
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,
 			Window: s.config.window, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go
 		},
-		edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
+		edict.WithBudget(s.budget), edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
 	s.served = s.run("Serve", func() error { return s.server.Serve(tapListener{listener, s.accepted}) })
 	synctest.Wait()
 }

@@ -40,9 +40,38 @@ func (s *simulation) observe() {
 			}
 		}
 	}
+	s.checkBudget()
 	s.checkCalls()
 	s.checkRuns()
 	s.checkLinks()
+}
+
+// checkBudget checks that nothing is counted as held when nothing is.
+func (s *simulation) checkBudget() {
+	used, limit := s.budget.Used()-calmShare, s.budget.Limit()-calmShare
+	if used < 0 || used > limit {
+		s.violated("%d bytes of the budget are in use, of %d", used, limit)
+	}
+	used -= int64(s.server.Connections()) * core.ConnectionCost
+	if used == 0 || s.server.InFlight() > 0 {
+		return
+	}
+	for _, c := range s.calls {
+		if !c.over {
+			return
+		}
+	}
+	for _, l := range s.links {
+		if l.client == nil {
+			continue
+		}
+		near, _, _ := l.pending(edicttest.ToServer)
+		far, _, _ := l.pending(edicttest.ToClient)
+		if l.client.InFlight() > 0 || l.near.writing || l.far.writing || len(near)+len(far) > 0 {
+			return
+		}
+	}
+	s.violated("%d bytes of the budget are in use, and nothing is held", used)
 }
 
 // wrote tells of a frame, unless the connection has been closed by its writer since: then it depends on
@@ -82,7 +111,7 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 			s.violated("%v was sent after GOAWAY", c)
 		}
 		c.offered, c.sequence = true, f.sequence
-		c.available, c.room = l.window, s.config.window
+		c.available, c.room = firstWindow(l.window), firstWindow(s.config.window)
 		l.calls[f.sequence] = c
 		l.slots[f.sequence.Slot()] = c
 		if len(l.slots) > l.maxInFlight {
@@ -106,9 +135,11 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 		for _, result := range c.results {
 			taken += costOf(result.Size)
 		}
-		if r := s.lab.runs[c.id]; c.credited > taken && !r.spoiled { // one that can't be decoded was taken, too
+		grown := l.window - firstWindow(l.window)
+		if r := s.lab.runs[c.id]; c.credited > taken+grown && (r == nil || !r.spoiled) { // one that can't be decoded was taken, too
 			s.violated("%v gave %d bytes of credit, and its caller has taken %d", c, c.credited, taken)
 		}
+		c.grew = c.grew || c.credited > taken
 	case core.KindInput, core.KindInputEnd:
 		if c := l.calls[f.sequence]; c != nil { // else its COMMAND was withdrawn
 			s.inputOffered(c, f)
@@ -124,10 +155,23 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 			s.violated("%v was withdrawn, and says %v", c, core.OutcomeOf(c.err))
 		}
 		c.withdrawn, c.padded = true, true
-	case core.KindHello, core.KindGoAway:
+	case core.KindHello, core.KindGoAway, core.KindPong:
+	case core.KindPing:
+		s.checkPing(&l.nearPing, "client", l, f)
 	default:
 		s.violated("the client of connection %d sent %v", l.number, f.kind)
 	}
+}
+
+// firstWindow is the window with which a stream begins, if it may grow to limit.
+func firstWindow(limit int) int { return min(limit, core.DefaultWindow) }
+
+// checkPing checks that PINGs, which measure the round trip, are rare.
+func (s *simulation) checkPing(last *time.Time, who string, l *link, f *frame) {
+	if !last.IsZero() && f.at.Sub(*last) < time.Second {
+		s.violated("the %s of connection %d sent PING %v after another", who, l.number, f.at.Sub(*last))
+	}
+	*last = f.at
 }
 
 // inputOffered checks an INPUT or INPUT_END that a client has given to the network.
@@ -207,7 +251,11 @@ func (s *simulation) serverOffered(l *link, f *frame) {
 		}
 		return
 	}
-	if f.kind == core.KindWelcome || f.kind == core.KindReject || f.kind == core.KindAbort {
+	switch f.kind {
+	case core.KindPing:
+		s.checkPing(&l.farPing, "server", l, f)
+		return
+	case core.KindWelcome, core.KindReject, core.KindAbort, core.KindPong:
 		return
 	}
 	c := l.calls[f.sequence]
@@ -223,7 +271,8 @@ func (s *simulation) serverOffered(l *link, f *frame) {
 		for _, input := range s.lab.runs[c.id].taken {
 			taken += costOf(input.Size)
 		}
-		if c.given > taken {
+		c.grew = c.grew || c.given > taken
+		if c.given > taken+s.config.window-firstWindow(s.config.window) {
 			s.violated("the server gave %v %d bytes of credit, and its command has taken %d", c, c.given, taken)
 		}
 		return

@@ -46,7 +46,8 @@ func TestMergedTicksAreCounted(t *testing.T) {
 // sink is an edict.Sink without a network.
 type sink func(Tick) error
 
-func (s sink) Send(tick Tick) error { return s(tick) }
+func (s sink) Send(tick Tick) error                           { return s(tick) }
+func (s sink) SendContext(_ context.Context, tick Tick) error { return s(tick) }
 
 func TestAReaderThatLeavesIsForgotten(t *testing.T) {
 	market := NewMarket(log.New(io.Discard, "", 0))
