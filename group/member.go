@@ -1,0 +1,185 @@
+package group
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/delegate"
+)
+
+// Member is one connection of a group: an *edict.Client that reconnects by itself, or something else that does.
+type Member[T any] interface {
+	// Start must not wait for a connection if the request says FailFast, as all requests of a group do.
+	core.Sender[T]
+	// State returns the connection's state; only a Member that is Ready gets commands. Changes returns the
+	// changes of the state, from the present one on, until ctx ends or the Member has ended.
+	State() delegate.State
+	Changes(ctx context.Context) iter.Seq[delegate.StateChange]
+	// RoundTripTime returns the latest measurement of it, 0 if there is none.
+	RoundTripTime() time.Duration
+	// Shutdown takes no more commands, waits until those in flight have ended, and ends the Member. If ctx
+	// ends first, or has ended, it ends the Member at once and returns an error. The group calls it once.
+	Shutdown(ctx context.Context) error
+}
+
+// Connect makes a Member for an address. It returns at once: the Member connects by itself. An error means
+// that the address can't be used at all.
+type Connect[T any] func(address string) (Member[T], error)
+
+// Endpoint is one of the places where a group's commands can go, as a Strategy sees it. It is safe for concurrent
+// use.
+type Endpoint struct {
+	address string
+	hash    uint64
+	growAt  int64
+	wake    func() // tells the pool that it should have a look
+
+	inFlight atomic.Int64
+	latency  latency
+	crowded  atomic.Bool // a call has found growAt others before it; cleared when there is another connection, and now and then
+	next     atomic.Uint64
+
+	breaker   *gobreaker.TwoStepCircuitBreaker[struct{}] // nil: none
+	openFor   time.Duration
+	openUntil atomic.Int64 // of an open breaker, in Unix nanoseconds
+	probing   atomic.Bool  // the breaker is half open
+}
+
+// Address returns the endpoint's address.
+func (e *Endpoint) Address() string { return e.address }
+
+// InFlight returns how many of the group's calls are in flight there.
+func (e *Endpoint) InFlight() int { return int(e.inFlight.Load()) }
+
+// Latency returns an average of the latest latencies, up to the first result of each call: one that rises at
+// once and sinks slowly. 0 means that nothing is known.
+func (e *Endpoint) Latency() time.Duration { return e.latency.value(time.Now()) }
+
+// cost is how long a command would take there, by what is known: its turn comes after those in flight. One of
+// which nothing is known is tried, with one call.
+func (e *Endpoint) cost(now time.Time) float64 {
+	known, inFlight := e.latency.value(now), float64(e.inFlight.Load())
+	if known == 0 && inFlight > 0 {
+		known = time.Second
+	}
+	return float64(known) * (inFlight + 1)
+}
+
+// newEndpoint returns an endpoint without connections.
+func newEndpoint(address string, config *Config, wake func()) *Endpoint {
+	e := &Endpoint{address: address, hash: hash(address), growAt: int64(config.GrowAt), wake: wake, openFor: config.Breaker.OpenFor}
+	if config.Breaker.Disabled {
+		return e
+	}
+	e.breaker = newBreaker(config.Breaker, func(to gobreaker.State) {
+		e.probing.Store(to == gobreaker.StateHalfOpen)
+		if to == gobreaker.StateOpen {
+			e.openUntil.Store(time.Now().Add(e.openFor).UnixNano())
+			config.Logger.Warn("edict: too many calls have failed, the endpoint is left alone", "address", address, "for", e.openFor)
+		}
+	})
+	return e
+}
+
+// open reports whether the breaker lets nothing through.
+func (e *Endpoint) open() bool { return e.breaker != nil && e.breaker.State() == gobreaker.StateOpen }
+
+// allow asks the breaker. tell, which may be nil, must be called once with what judge says.
+func (e *Endpoint) allow() (tell func(error), ok bool) {
+	if e.breaker == nil {
+		return nil, true
+	}
+	done, err := e.breaker.Allow()
+	if err != nil {
+		return nil, false
+	}
+	if !e.probing.Load() {
+		return done, true
+	}
+	// The breaker waits for this one. It should not wait for a stream that has no results for an hour.
+	var once sync.Once
+	timer := time.AfterFunc(e.openFor, func() { once.Do(func() { done(errNeither) }) })
+	return func(verdict error) {
+		timer.Stop()
+		once.Do(func() { done(verdict) })
+	}, true
+}
+
+// choose returns the connection for command: that with the fewest calls in flight; of several for commands with
+// an ordering key always the same one, because only a connection keeps the order.
+func choose[T any](e *Endpoint, members []*member[T], command any) *member[T] {
+	if len(members) == 1 {
+		return members[0]
+	}
+	if ordered, ok := command.(core.Ordered); ok {
+		if key := ordered.OrderingKey(); key != "" {
+			best, highest, keyHash := 0, uint64(0), hash(key)
+			for i, m := range members {
+				if score := mix(keyHash ^ m.hash); score > highest {
+					best, highest = i, score
+				}
+			}
+			return members[best]
+		}
+	}
+	offset := int(e.next.Add(1) % uint64(len(members))) // of equal ones, in turn
+	best := members[offset]
+	for n := 1; n < len(members); n++ {
+		if m := members[(n+offset)%len(members)]; m.inFlight.Load() < best.inFlight.Load() {
+			best = m
+		}
+	}
+	return best
+}
+
+// member is a Member and what the group knows of it.
+type member[T any] struct {
+	sender   Member[T]
+	endpoint *Endpoint
+	hash     uint64
+	inFlight atomic.Int64
+	lastLoss atomic.Pointer[error] // why it is not ready
+	ready    atomic.Int64          // since when, in Unix nanoseconds
+
+	// Owned by the pool's goroutine.
+	age      time.Duration // after which it is replaced; 0 is never
+	replaces *member[T]    // what it was made for
+	stop     context.CancelFunc
+}
+
+// enter counts a call in.
+func (m *member[T]) enter() {
+	m.endpoint.inFlight.Add(1)
+	if m.inFlight.Add(1) > m.endpoint.growAt && !m.endpoint.crowded.Load() && m.endpoint.crowded.CompareAndSwap(false, true) {
+		m.endpoint.wake()
+	}
+}
+
+// leave counts it out.
+func (m *member[T]) leave() {
+	m.inFlight.Add(-1)
+	m.endpoint.inFlight.Add(-1)
+}
+
+// watch follows the member's states and tells the pool.
+//
+// Started by pool.add; ends when the pool calls m.stop, or the member has ended; pool.stop waits for it.
+func (m *member[T]) watch(ctx context.Context) {
+	for change := range m.sender.Changes(ctx) {
+		if change.Cause != nil {
+			m.lastLoss.Store(&change.Cause)
+		}
+		if change.To == delegate.Ready {
+			m.ready.Store(time.Now().UnixNano())
+			m.endpoint.crowded.Store(false) // there is room
+		}
+		m.endpoint.wake()
+	}
+	m.endpoint.wake()
+}
