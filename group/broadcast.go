@@ -18,9 +18,11 @@ type Answer[R any] struct {
 }
 
 // Broadcast executes a command once at each endpoint that is listed when the range over the answers begins, and
-// returns the answers as they come. There is one per endpoint: its result, or an error with a zero Result; an
-// endpoint without a connection has an error (Unavailable, NotSent). Unlike elsewhere, an error is not the end.
-// Leaving the loop cancels what still runs.
+// returns the answers as they come. There is one per endpoint: its result, or an error with a zero Result. Unlike
+// elsewhere, an error is not the end. Leaving the loop cancels what still runs.
+//
+// For an endpoint that is not connected the command waits, as long as ctx allows and the endpoint is listed; with
+// edict.WithFailFast its answer is an error at once.
 //
 // Failures are tried again at the same endpoint, by the same rules as those of other calls. The option
 // edict.WithResponseMetadata sets nothing: see Answer.
@@ -58,7 +60,6 @@ func Broadcast[T, R any](ctx context.Context, g *Group[T], command core.Command[
 
 // callAt executes a command at one endpoint.
 func callAt[R, T any](ctx context.Context, g *Group[T], request core.Request[T], address string) (result R, metadata core.Metadata, err error) {
-	request.FailFast = true
 	g.budget.deposit()
 	exchange, err := g.start(ctx, request, address)
 	if err != nil {

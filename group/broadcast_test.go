@@ -32,7 +32,7 @@ func TestBroadcast(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		var order []string
-		for answer, err := range group.Broadcast(t.Context(), f.group, who{}, edict.WithMetadata(edict.Metadata{"x": {"!"}})) {
+		for answer, err := range group.Broadcast(t.Context(), f.group, who{}, edict.WithFailFast(), edict.WithMetadata(edict.Metadata{"x": {"!"}})) {
 			order = append(order, answer.Address)
 			switch answer.Address {
 			case "b":
@@ -99,6 +99,55 @@ func TestABroadcastStaysAtItsEndpoints(t *testing.T) {
 			t.Errorf("%d and %d attempts", a, b)
 		}
 	})
+}
+
+// For an endpoint that is not connected it waits, until that is, or is not listed any more, or ctx ends.
+func TestABroadcastWaits(t *testing.T) {
+	for _, ended := range []string{"connected", "not listed", "deadline", "given up"} {
+		t.Run(ended, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakes(t, group.Config{}, "a", "b")
+				b := f.at("b")[0]
+				b.Set(delegate.Reconnecting, 0, io.ErrUnexpectedEOF)
+				synctest.Wait()
+				time.AfterFunc(time.Minute, func() {
+					switch ended {
+					case "connected":
+						b.Set(delegate.Ready, 1, nil)
+					case "not listed":
+						f.updates <- []string{"a"}
+					case "given up":
+						b.Set(delegate.Closed, 1, says(core.PermissionDenied, core.Refused))
+					}
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				defer cancel()
+				began := time.Now()
+				for answer, err := range group.Broadcast(ctx, f.group, who{}) {
+					took := time.Since(began)
+					switch {
+					case answer.Address == "a", ended == "connected":
+						if err != nil || took != 0 && took != time.Minute {
+							t.Errorf("%v, %v after %v", answer, err, took)
+						}
+					case ended == "not listed":
+						wantError(t, err, core.Unavailable, core.NotSent)
+					case ended == "given up":
+						wantError(t, err, core.PermissionDenied, core.NotSent)
+					default:
+						wantError(t, err, core.DeadlineExceeded, core.NotSent)
+					}
+				}
+				want := time.Minute
+				if ended == "deadline" {
+					want *= 2
+				}
+				if took := time.Since(began); took != want {
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
+	}
 }
 
 func TestABroadcastOfAClosedGroup(t *testing.T) {

@@ -123,10 +123,11 @@ func (c *call[T]) choose() (attempt[T], error) {
 			continue
 		case len(usable.endpoints) > 0:
 			return attempt[T]{}, c.lastOr(openError(usable.endpoints))
-		case all.failure != nil:
-			failure := *all.failure
-			return attempt[T]{}, c.lastOr(&failure)
-		case c.failFast:
+		}
+		if hopeless := all.hopeless(c.only); hopeless != nil {
+			return attempt[T]{}, c.lastOr(hopeless)
+		}
+		if c.failFast {
 			return attempt[T]{}, c.lastOr(unready(all.cause))
 		}
 		c.tried = c.tried[:0]

@@ -64,9 +64,9 @@ func (g *Group[T]) WaitReady(ctx context.Context) error {
 			return nil
 		case g.pool.isClosing():
 			return errClosed()
-		case ready.failure != nil:
-			failure := *ready.failure
-			return &failure
+		}
+		if hopeless := ready.hopeless(""); hopeless != nil {
+			return hopeless
 		}
 		select {
 		case <-ready.changed:

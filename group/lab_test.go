@@ -22,6 +22,7 @@ import (
 type lab struct {
 	name     string
 	executed atomic.Int64
+	marks    *marks
 	started  chan struct{}
 	release  chan struct{}
 }
@@ -70,6 +71,20 @@ type inTurn struct{ Key string }
 func (inTurn) Exec(_ context.Context, l *lab) (string, error) { return l.name, nil }
 func (c inTurn) OrderingKey() string                          { return c.Key }
 
+// mark notes that it was executed.
+type mark struct{ ID int }
+
+func (c mark) Exec(_ context.Context, l *lab) (int, error) {
+	l.marks.add(c.ID)
+	return c.ID, nil
+}
+
+// markAgain may do so more than once.
+type markAgain struct{ Mark mark }
+
+func (c markAgain) Exec(ctx context.Context, l *lab) (int, error) { return c.Mark.Exec(ctx, l) }
+func (markAgain) Idempotent() bool                                { return true }
+
 // count streams numbers.
 type count struct{ To int }
 
@@ -102,6 +117,7 @@ func (sumUp) Idempotent() bool { return true }
 
 var labCommands = edict.Commands(
 	edict.Unary[who](), edict.Unary[read](), edict.Unary[wait](), edict.Unary[inTurn](),
+	edict.Unary[mark](), edict.Unary[markAgain](),
 	edict.ServerStream[count](), edict.Duplex[sumUp](),
 )
 

@@ -54,14 +54,14 @@ type ready[T any] struct {
 	members   [][]*member[T] // of each of endpoints; none is empty
 	listed    []listing[T]   // all, whether they are ready or not
 	changed   chan struct{}
-	cause     error       // why some connection is not ready, if one is not
-	failure   *core.Error // why there will be no connection soon; nil while one may come
+	cause     error // why some connection is not ready, if one is not
 }
 
 // listing is an endpoint with all its connections.
 type listing[T any] struct {
 	*Endpoint
 	members []*member[T]
+	failure *core.Error // why there will be none soon; nil while one may come
 }
 
 // without returns what is left of r without the connections tried, and of the endpoints only the one with that
@@ -91,6 +91,31 @@ func (r *ready[T]) without(tried []*member[T], only string) *ready[T] {
 		return others
 	}
 	return rest
+}
+
+// hopeless returns why no connection will be ready soon, and nil if one may: to the endpoint with that address, or if
+// it is empty to any.
+func (r *ready[T]) hopeless(only string) *core.Error {
+	var failure *core.Error
+	found := only == ""
+	for _, e := range r.listed {
+		if only != "" && e.address != only {
+			continue
+		}
+		found = true
+		if e.failure == nil {
+			return nil
+		}
+		failure = e.failure
+	}
+	if !found {
+		return &core.Error{Code: core.Unavailable, Outcome: core.NotSent, Message: only + " is not one of the group's endpoints any more"}
+	}
+	if failure == nil {
+		return nil // nothing is listed yet
+	}
+	copied := *failure
+	return &copied
 }
 
 // letThrough reports whether there is an endpoint whose breaker is not open.
@@ -385,7 +410,11 @@ func (p *pool[T]) next(e *pooled[T], now time.Time) time.Time {
 func (p *pool[T]) publish() {
 	next := &ready[T]{changed: make(chan struct{})}
 	for _, e := range p.endpoints {
-		next.listed = append(next.listed, listing[T]{e.Endpoint, slices.Clone(e.members)})
+		listed := listing[T]{Endpoint: e.Endpoint, members: slices.Clone(e.members)}
+		if len(e.members) == 0 {
+			listed.failure = e.failure
+		}
+		next.listed = append(next.listed, listed)
 		var members []*member[T]
 		for _, m := range e.members {
 			if m.sender.State() == delegate.Ready {
@@ -398,12 +427,6 @@ func (p *pool[T]) publish() {
 			next.endpoints = append(next.endpoints, e.Endpoint)
 			next.members = append(next.members, members)
 		}
-		if len(e.members) == 0 && e.failure != nil {
-			next.failure = e.failure
-		}
-	}
-	if slices.ContainsFunc(p.endpoints, func(e *pooled[T]) bool { return len(e.members) > 0 }) {
-		next.failure = nil
 	}
 	previous := p.ready.Swap(next)
 	close(previous.changed)
