@@ -54,6 +54,7 @@ type writer struct {
 	writing   bool
 	// clearDeadline: the handshake is over, and its deadline for writing must be removed.
 	clearDeadline bool
+	ended         bool          // Flush has ended the sending direction; what is posted later is dropped
 	err           error         // why the connection is closed; owner.done is closed then
 	room          chan struct{} // if not nil: closed when pending has been taken
 	drained       chan struct{} // if not nil: closed when the role is given up
@@ -122,6 +123,11 @@ func (w *writer) hasRoom(frame *core.Frame) bool {
 func (c *Conn) Post(frame core.Frame) error {
 	w := &c.writer
 	w.mu.Lock()
+	if w.ended && w.err == nil { // to write it would break the connection, and destroy what is on its way
+		w.mu.Unlock()
+		frame.Buffer.Release()
+		return nil
+	}
 	if w.pending.size >= c.config.QueueBytes+postLimit && w.err == nil {
 		w.mu.Unlock()
 		w.fail(errPeerNotReading)
@@ -525,5 +531,6 @@ func (w *writer) drain(ctx context.Context) error {
 		w.mu.Lock()
 	}
 	defer w.mu.Unlock()
+	w.ended = true
 	return w.err
 }
