@@ -21,7 +21,7 @@ type Answer[R any] struct {
 // returns the answers as they come. There is one per endpoint: its result, or an error with a zero Result. Unlike
 // elsewhere, an error is not the end. Leaving the loop cancels what still runs.
 //
-// For an endpoint that is not connected the command waits, as long as ctx allows and the endpoint is listed; with
+// If nothing is listed yet it waits for that. For an endpoint that is not connected the command waits, as long as ctx allows and the endpoint is listed; with
 // edict.WithFailFast its answer is an error at once.
 //
 // Failures are tried again at the same endpoint, by the same rules as those of other calls. The option
@@ -37,7 +37,11 @@ func Broadcast[T, R any](ctx context.Context, g *Group[T], command core.Command[
 			Answer[R]
 			err error
 		}
-		endpoints := g.pool.ready.Load().listed
+		endpoints, err := g.pool.endpointsListed(ctx)
+		if err != nil {
+			yield(Answer[R]{}, err)
+			return
+		}
 		answers := make(chan answer, len(endpoints))
 		ctx, cancel := context.WithCancel(ctx)
 		var running sync.WaitGroup

@@ -150,12 +150,27 @@ func TestABroadcastWaits(t *testing.T) {
 	}
 }
 
-func TestABroadcastOfAClosedGroup(t *testing.T) {
+// Before anything is listed, and after Close, there is one error.
+func TestABroadcastWithoutEndpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakes(t, group.Config{}, "a")
 		_ = f.group.Close()
-		for answer, err := range group.Broadcast(t.Context(), f.group, who{}) {
-			t.Errorf("%+v, %v", answer, err)
+		unlisted, err := group.New(f.connect, group.Config{Endpoints: group.ResolverFunc(f.resolve)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlisted.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for g, code := range map[*group.Group[*lab]]core.Code{f.group: core.Unavailable, unlisted: core.DeadlineExceeded} {
+			answers := 0
+			for _, err := range group.Broadcast(ctx, g, who{}) {
+				wantError(t, err, code, core.NotSent)
+				answers++
+			}
+			if answers != 1 {
+				t.Errorf("%d answers", answers)
+			}
 		}
 	})
 }

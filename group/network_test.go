@@ -438,6 +438,7 @@ func outcomesAreTrue(t *testing.T, seed uint64) {
 		s.served <- nil
 	}
 	succeeded := 0
+	failures := map[string]int{}
 	for e := range ends {
 		ran := c.marks.counts[e.id]
 		outcome := edict.OutcomeOf(e.err)
@@ -451,14 +452,17 @@ func outcomesAreTrue(t *testing.T, seed uint64) {
 		}
 		if e.err == nil {
 			succeeded++
-		} else if _, ok := errors.AsType[*core.Error](e.err); !ok {
+			continue
+		}
+		failures[fmt.Sprint(edict.CodeOf(e.err), ", ", outcome)]++
+		if _, ok := errors.AsType[*core.Error](e.err); !ok {
 			t.Errorf("%d: %v", e.id, e.err)
 		}
 	}
 	stats := g.Stats()
 	t.Logf("%d of %d calls succeeded, %d retries, %d hedges, %d faults", succeeded, calls, stats.Retries, stats.Hedges, len(network.Fired()))
 	if succeeded < calls/2 || stats.Retries == 0 || len(network.Fired()) < 20 {
-		t.Errorf("%d of %d calls succeeded with %d retries and %d faults", succeeded, calls, stats.Retries, len(network.Fired()))
+		t.Errorf("%d of %d calls succeeded with %d retries and %d faults; the others: %v", succeeded, calls, stats.Retries, len(network.Fired()), failures)
 	}
 }
 

@@ -118,6 +118,28 @@ func (r *ready[T]) hopeless(only string) *core.Error {
 	return &copied
 }
 
+// endpointsListed returns all endpoints. It waits until the resolver has said something.
+func (p *pool[T]) endpointsListed(ctx context.Context) ([]listing[T], error) {
+	for {
+		ready := p.ready.Load()
+		switch {
+		case p.isClosing():
+			return nil, errClosed()
+		case len(ready.listed) > 0:
+			return ready.listed, nil
+		}
+		select {
+		case <-ready.changed:
+		case <-ctx.Done():
+			cause := context.Cause(ctx)
+			return nil, &core.Error{
+				Code: core.CodeOf(ctx.Err()), Outcome: core.NotSent, Cause: cause,
+				Message: cause.Error() + ", while no endpoint was known",
+			}
+		}
+	}
+}
+
 // letThrough reports whether there is an endpoint whose breaker is not open.
 func (r *ready[T]) letThrough() bool {
 	return slices.ContainsFunc(r.endpoints, func(e *Endpoint) bool { return !e.open() })
