@@ -116,8 +116,9 @@ func (c *call[T]) choose() (attempt[T], error) {
 			return attempt[T]{}, err
 		}
 		switch {
-		case len(c.tried) > 0 && len(all.endpoints) > 0: // what was tried may do by now
-			if err := c.beginRound(); err != nil {
+		case len(c.tried) > 0 && len(all.endpoints) > 0: // those that have failed may do by now
+			c.tried = c.tried[:0]
+			if err := c.pause(c.nextBackoff()); err != nil {
 				return attempt[T]{}, err
 			}
 			continue

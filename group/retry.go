@@ -56,29 +56,22 @@ func (c *call[T]) again(m *member[T], err error) (wait time.Duration, ok bool) {
 	if !others {
 		c.tried = c.tried[:0]
 	}
-	if c.attempts >= c.group.config.Retry.MaxAttempts {
+	if free && c.failFast || !free && c.attempts >= c.group.config.Retry.MaxAttempts {
 		return 0, false
 	}
 	wait = max(c.nextBackoff(), e.RetryAfter)
 	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= wait {
 		return 0, false // rather the reason than a deadline
 	}
-	if !free && !c.group.budget.withdraw() {
+	if free {
+		return wait, true
+	}
+	if !c.group.budget.withdraw() {
 		return 0, false
 	}
 	c.attempts++
 	c.group.retries.Add(1)
 	return wait, true
-}
-
-// beginRound lets the call try again what it has tried, after a while.
-func (c *call[T]) beginRound() error {
-	c.tried = c.tried[:0]
-	if c.attempts >= c.group.config.Retry.MaxAttempts {
-		return c.last
-	}
-	c.attempts++
-	return c.pause(c.nextBackoff())
 }
 
 // nextBackoff returns how long to wait: between 0 and a bound that doubles each time ("full jitter").
