@@ -43,8 +43,9 @@ type Config struct {
 // Retry says when a failed call is tried again. What may be tried again at all follows from the Outcome of
 // its error: see the package's documentation.
 type Retry struct {
-	// MaxAttempts is how many times a command is sent at most, the first one included, without those that
-	// never left this process; 0 is 3, 1 is no retry.
+	// MaxAttempts is how many times a command is sent at most, the first one included; 0 is 3, 1 is no retry.
+	// Attempts that never left this process don't count, nor does the first refusal by a server that shuts
+	// down: those go on as long as the call's context allows, like a call for which there is no connection.
 	MaxAttempts int
 	// Initial and Max bound the backoff: before the first retry the call waits between 0 and Initial, and
 	// twice as long before each further one, up to Max. 0 is 25 ms and 1 s. A server's RetryAfter is

@@ -56,7 +56,8 @@ func (c *call[T]) again(m *member[T], err error) (wait time.Duration, ok bool) {
 	if !others {
 		c.tried = c.tried[:0]
 	}
-	if free && c.failFast || !free && c.attempts >= c.group.config.Retry.MaxAttempts {
+	most := c.group.config.Retry.MaxAttempts
+	if free && (c.failFast || most == 1) || !free && c.attempts >= most {
 		return 0, false
 	}
 	wait = max(c.nextBackoff(), e.RetryAfter)
