@@ -260,7 +260,7 @@ func TestAnEarlierAttemptMayHaveRun(t *testing.T) {
 					}
 					return "", second
 				}
-				_, err := edict.Call(t.Context(), f.group, read{})
+				_, err := edict.Call(t.Context(), f.group, read{}, edict.WithFailFast())
 				if n := f.at("a")[0].begun.Load(); n != 2 {
 					t.Errorf("%d attempts", n)
 				}
