@@ -15,7 +15,7 @@ import (
 // README's Go code is quoted from the examples, so that it compiles and does what is said.
 func TestReadmeQuotesTheExamples(t *testing.T) {
 	var sources []string
-	for _, pattern := range []string{"example*_test.go", "examples/calc/*/*.go"} {
+	for _, pattern := range []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
@@ -48,7 +48,7 @@ func withoutIndent(text string) string {
 // ARCHITECTURE.md names functions and files that exist.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	known := map[string]bool{}
-	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler"} {
+	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "group"} {
 		collectNames(t, dir, known)
 	}
 	name := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)

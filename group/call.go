@@ -107,7 +107,7 @@ func (c *call[T]) begin() error {
 // fast.
 func (c *call[T]) choose() (attempt[T], error) {
 	for {
-		all := c.group.pool.ready.Load()
+		all := c.group.pool.view.Load()
 		usable := all.without(c.tried, c.only)
 		if a, ok := c.group.pick(usable, c.request.Command); ok {
 			return a, nil
@@ -158,7 +158,7 @@ func (c *call[T]) lastOr(err *core.Error) error {
 }
 
 // pick lets the strategy choose among the endpoints whose breakers have nothing against it.
-func (g *Group[T]) pick(usable *ready[T], command any) (attempt[T], bool) {
+func (g *Group[T]) pick(usable *view[T], command any) (attempt[T], bool) {
 	endpoints, members := usable.endpoints, usable.members
 	for len(endpoints) > 0 {
 		i := 0
@@ -166,7 +166,7 @@ func (g *Group[T]) pick(usable *ready[T], command any) (attempt[T], bool) {
 			i = g.config.Strategy.Pick(command, endpoints)
 		}
 		if tell, ok := endpoints[i].allow(); ok {
-			m := choose(endpoints[i], members[i], command)
+			m := connectionFor(endpoints[i], members[i], command)
 			m.enter()
 			return attempt[T]{member: m, tell: tell, began: time.Now()}, true
 		}

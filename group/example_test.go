@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/group"
@@ -71,6 +72,20 @@ func Example() {
 	// Hello both, this is the west desk. <nil>
 	// Hello Ada, this is the west desk. <nil>
 	// Hello Ada, this is the west desk. <nil>
+}
+
+// Servers with addresses. The group is a Sender.
+func ExampleDial() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	desks, err := group.Dial(ctx, DeskCommands, group.Config{
+		Endpoints: group.Static("tcp://10.0.0.1:9000", "tcp://10.0.0.2:9000"),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer desks.Close()
+	fmt.Println(edict.Call(ctx, desks, Ask{Who: "Ada"}))
 }
 
 // nearest prefers the first endpoints of the list: it takes another one only when they are busy.

@@ -58,7 +58,7 @@ func (g *Group[T]) start(ctx context.Context, request core.Request[T], only stri
 // all endpoints have refused for good, or if the group is closed, it returns an error.
 func (g *Group[T]) WaitReady(ctx context.Context) error {
 	for {
-		ready := g.pool.ready.Load()
+		ready := g.pool.view.Load()
 		switch {
 		case len(ready.endpoints) > 0:
 			return nil

@@ -97,7 +97,7 @@ func (h *hedge[T]) run() {
 	if unwanted {
 		return
 	}
-	others := c.group.pool.ready.Load().without([]*member[T]{c.current.member}, c.only)
+	others := c.group.pool.view.Load().without([]*member[T]{c.current.member}, c.only)
 	if len(others.endpoints) == 0 || !c.group.budget.withdraw() {
 		return
 	}

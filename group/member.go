@@ -49,6 +49,7 @@ type Endpoint struct {
 	openFor   time.Duration
 	openUntil atomic.Int64 // of an open breaker, in Unix nanoseconds
 	probing   atomic.Bool  // the breaker is half open
+	tripped   atomic.Bool  // it has opened, and the pool has not logged that yet
 }
 
 // Address returns the endpoint's address.
@@ -81,7 +82,8 @@ func newEndpoint(address string, config *Config, wake func()) *Endpoint {
 		e.probing.Store(to == gobreaker.StateHalfOpen)
 		if to == gobreaker.StateOpen {
 			e.openUntil.Store(time.Now().Add(e.openFor).UnixNano())
-			config.Logger.Warn("edict: too many calls have failed, the endpoint is left alone", "address", address, "for", e.openFor)
+			e.tripped.Store(true)
+			wake()
 		}
 	})
 	return e
@@ -111,9 +113,9 @@ func (e *Endpoint) allow() (tell func(error), ok bool) {
 	}, true
 }
 
-// choose returns the connection for command: that with the fewest calls in flight; of several for commands with
+// connectionFor returns that of an endpoint's connections which command takes: that with the fewest calls in flight; of several for commands with
 // an ordering key always the same one, because only a connection keeps the order.
-func choose[T any](e *Endpoint, members []*member[T], command any) *member[T] {
+func connectionFor[T any](e *Endpoint, members []*member[T], command any) *member[T] {
 	if len(members) == 1 {
 		return members[0]
 	}

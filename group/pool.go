@@ -18,7 +18,7 @@ type pool[T any] struct {
 	config  *Config
 	connect Connect[T]
 
-	ready   atomic.Pointer[ready[T]]
+	view    atomic.Pointer[view[T]]
 	closing chan struct{} // closed by stop: no more calls are taken
 
 	wakeup   chan struct{}           // capacity 1: run should have a look
@@ -30,7 +30,7 @@ type pool[T any] struct {
 	stopping sync.Once
 
 	mu        sync.Mutex // guards the following; a leaf
-	addresses []string   // what the resolver has said last; nil before it has said anything
+	addresses []string   // what the resolver has said, if run has not taken it yet; else nil
 	leaving   []*member[T]
 
 	// Owned by run's goroutine, and by stop after its end.
@@ -48,80 +48,28 @@ type pooled[T any] struct {
 	cleared time.Time   // when crowded was last cleared
 }
 
-// ready is what can be used at some time. It is constant, but for changed, which is closed when there is another.
-type ready[T any] struct {
-	endpoints []*Endpoint
-	members   [][]*member[T] // of each of endpoints; none is empty
-	listed    []listing[T]   // all, whether they are ready or not
-	changed   chan struct{}
-	cause     error // why some connection is not ready, if one is not
-}
+const (
+	// retryFailed is how long the pool waits before it makes a connection in place of one that has given up.
+	retryFailed = 10 * time.Second
+	// looks is how many times the pool looks at an endpoint's load within IdleAfter.
+	looks = 4
+)
 
-// listing is an endpoint with all its connections.
-type listing[T any] struct {
-	*Endpoint
-	members []*member[T]
-	failure *core.Error // why there will be none soon; nil while one may come
-}
-
-// without returns what is left of r without the connections tried, and of the endpoints only the one with that
-// address, if it is not empty. Endpoints without any of tried come before the other connections of those with
-// one.
-func (r *ready[T]) without(tried []*member[T], only string) *ready[T] {
-	if len(tried) == 0 && only == "" {
-		return r // nearly always
-	}
-	others, rest := &ready[T]{}, &ready[T]{}
-	for i, e := range r.endpoints {
-		if only != "" && e.address != only {
-			continue
-		}
-		untried := slices.DeleteFunc(slices.Clone(r.members[i]), func(m *member[T]) bool { return slices.Contains(tried, m) })
-		left := rest
-		switch len(untried) {
-		case 0:
-			continue
-		case len(r.members[i]):
-			left = others
-		}
-		left.endpoints = append(left.endpoints, e)
-		left.members = append(left.members, untried)
-	}
-	if len(others.endpoints) > 0 {
-		return others
-	}
-	return rest
-}
-
-// hopeless returns why no connection will be ready soon, and nil if one may: to the endpoint with that address, or if
-// it is empty to any.
-func (r *ready[T]) hopeless(only string) *core.Error {
-	var failure *core.Error
-	found := only == ""
-	for _, e := range r.listed {
-		if only != "" && e.address != only {
-			continue
-		}
-		found = true
-		if e.failure == nil {
-			return nil
-		}
-		failure = e.failure
-	}
-	if !found {
-		return &core.Error{Code: core.Unavailable, Outcome: core.NotSent, Message: only + " is not one of the group's endpoints any more"}
-	}
-	if failure == nil {
-		return nil // nothing is listed yet
-	}
-	copied := *failure
-	return &copied
+func newPool[T any](connect Connect[T], config *Config) *pool[T] {
+	p := &pool[T]{config: config, connect: connect, wakeup: make(chan struct{}, 1), closing: make(chan struct{})}
+	p.view.Store(&view[T]{changed: make(chan struct{})})
+	ctx, end := context.WithCancel(context.Background())
+	p.end = end
+	p.patience, p.cut = context.WithCancelCause(context.Background())
+	p.loops.Go(func() { p.resolve(ctx) })
+	p.loops.Go(func() { p.run(ctx) })
+	return p
 }
 
 // endpointsListed returns all endpoints. It waits until the resolver has said something.
 func (p *pool[T]) endpointsListed(ctx context.Context) ([]listing[T], error) {
 	for {
-		ready := p.ready.Load()
+		ready := p.view.Load()
 		switch {
 		case p.isClosing():
 			return nil, errClosed()
@@ -138,29 +86,6 @@ func (p *pool[T]) endpointsListed(ctx context.Context) ([]listing[T], error) {
 			}
 		}
 	}
-}
-
-// letThrough reports whether there is an endpoint whose breaker is not open.
-func (r *ready[T]) letThrough() bool {
-	return slices.ContainsFunc(r.endpoints, func(e *Endpoint) bool { return !e.open() })
-}
-
-const (
-	// retryFailed is how long the pool waits before it makes a connection in place of one that has given up.
-	retryFailed = 10 * time.Second
-	// looks is how many times the pool looks at an endpoint's load within IdleAfter.
-	looks = 4
-)
-
-func newPool[T any](connect Connect[T], config *Config) *pool[T] {
-	p := &pool[T]{config: config, connect: connect, wakeup: make(chan struct{}, 1), closing: make(chan struct{})}
-	p.ready.Store(&ready[T]{changed: make(chan struct{})})
-	ctx, end := context.WithCancel(context.Background())
-	p.end = end
-	p.patience, p.cut = context.WithCancelCause(context.Background())
-	p.loops.Go(func() { p.resolve(ctx) })
-	p.loops.Go(func() { p.run(ctx) })
-	return p
 }
 
 // wake lets run have a look. It never waits.
@@ -185,21 +110,11 @@ func (p *pool[T]) resolve(ctx context.Context) {
 			p.config.Logger.Warn("edict: the list of endpoints is empty, the known ones stay")
 		default:
 			p.mu.Lock()
-			p.addresses = distinct(addresses)
+			p.addresses = slices.Clone(addresses)
 			p.mu.Unlock()
 			p.wake()
 		}
 	}
-}
-
-func distinct(addresses []string) []string {
-	var result []string
-	for _, address := range addresses {
-		if !slices.Contains(result, address) {
-			result = append(result, address)
-		}
-	}
-	return result
 }
 
 // run brings the connections to what they should be, each time that something has changed or is due.
@@ -237,34 +152,48 @@ func (p *pool[T]) run(ctx context.Context) {
 func (p *pool[T]) list(now time.Time) (leaving []*member[T]) {
 	p.mu.Lock()
 	addresses := p.addresses
+	p.addresses = nil
 	p.mu.Unlock()
-	var listed []*pooled[T]
-	for _, address := range addresses {
-		i := slices.IndexFunc(p.endpoints, func(e *pooled[T]) bool { return e.address == address })
-		if i < 0 {
-			listed = append(listed, &pooled[T]{Endpoint: newEndpoint(address, p.config, p.wake), busy: now, cleared: now})
-		} else {
-			listed = append(listed, p.endpoints[i])
-		}
+	if addresses == nil {
+		return nil
 	}
+	known := make(map[string]*pooled[T], len(p.endpoints))
 	for _, e := range p.endpoints {
-		if !slices.Contains(listed, e) {
+		known[e.address] = e
+	}
+	listed := make(map[string]bool, len(addresses))
+	p.endpoints = nil
+	for _, address := range addresses {
+		if listed[address] {
+			continue
+		}
+		listed[address] = true
+		e := known[address]
+		if e == nil {
+			e = &pooled[T]{Endpoint: newEndpoint(address, p.config, p.wake), busy: now, cleared: now}
+		}
+		p.endpoints = append(p.endpoints, e)
+	}
+	for address, e := range known {
+		if !listed[address] {
 			leaving = append(leaving, e.members...)
 		}
 	}
-	p.endpoints = listed
 	return leaving
 }
 
 // adjust makes the connections that e lacks, and returns those that it should lose.
 func (p *pool[T]) adjust(ctx context.Context, e *pooled[T], now time.Time) (leaving []*member[T]) {
+	if e.tripped.Swap(false) {
+		p.config.Logger.Warn("edict: too many calls have failed, the endpoint is left alone", "address", e.address, "for", e.openFor)
+	}
 	leaving = p.removeEnded(e, now)
 	wanted := p.wanted(e, now)
-	for p.lasting(e) < wanted && !now.Before(e.tryAt) {
+	for e.lasting() < wanted && !now.Before(e.tryAt) {
 		p.add(ctx, e, nil, now)
 	}
-	if p.lasting(e) > wanted {
-		leaving = append(leaving, p.removeQuietest(e))
+	if e.lasting() > wanted {
+		leaving = append(leaving, e.removeQuietest())
 	}
 	return append(leaving, p.replaceAged(ctx, e, now)...)
 }
@@ -294,7 +223,7 @@ func (p *pool[T]) removeEnded(e *pooled[T], now time.Time) (ended []*member[T]) 
 }
 
 // lasting is how many connections e has, without those made to replace another one.
-func (p *pool[T]) lasting(e *pooled[T]) int {
+func (e *pooled[T]) lasting() int {
 	n := 0
 	for _, m := range e.members {
 		if m.replaces == nil {
@@ -340,8 +269,13 @@ func (p *pool[T]) wanted(e *pooled[T], now time.Time) int {
 }
 
 // removeQuietest removes the connection with the fewest calls.
-func (p *pool[T]) removeQuietest(e *pooled[T]) *member[T] {
-	quietest := slices.MinFunc(e.members, func(a, b *member[T]) int { return int(a.inFlight.Load() - b.inFlight.Load()) })
+func (e *pooled[T]) removeQuietest() *member[T] {
+	var quietest *member[T]
+	for _, m := range e.members {
+		if m.replaces == nil && (quietest == nil || m.inFlight.Load() < quietest.inFlight.Load()) {
+			quietest = m
+		}
+	}
 	e.remove(quietest)
 	return quietest
 }
@@ -416,7 +350,7 @@ func (p *pool[T]) next(e *pooled[T], now time.Time) time.Time {
 	if now.Before(e.tryAt) {
 		sooner(e.tryAt)
 	}
-	if e.crowded.Load() || p.lasting(e) > p.config.Min {
+	if e.crowded.Load() || e.lasting() > p.config.Min {
 		sooner(e.cleared.Add(p.config.IdleAfter / looks))
 		sooner(e.busy.Add(p.config.IdleAfter))
 	}
@@ -430,7 +364,7 @@ func (p *pool[T]) next(e *pooled[T], now time.Time) time.Time {
 
 // publish tells the calls which connections are ready.
 func (p *pool[T]) publish() {
-	next := &ready[T]{changed: make(chan struct{})}
+	next := &view[T]{changed: make(chan struct{})}
 	for _, e := range p.endpoints {
 		listed := listing[T]{Endpoint: e.Endpoint, members: slices.Clone(e.members)}
 		if len(e.members) == 0 {
@@ -450,7 +384,7 @@ func (p *pool[T]) publish() {
 			next.members = append(next.members, members)
 		}
 	}
-	previous := p.ready.Swap(next)
+	previous := p.view.Swap(next)
 	close(previous.changed)
 }
 

@@ -49,7 +49,7 @@ func (c *call[T]) again(m *member[T], err error) (wait time.Duration, ok bool) {
 	if e.Outcome == core.Refused && e.Code == core.Unavailable && !c.moved {
 		c.moved, free = true, true
 	}
-	others := c.group.pool.ready.Load().without(c.tried, c.only).letThrough()
+	others := c.group.pool.view.Load().without(c.tried, c.only).letThrough()
 	if free && others && e.RetryAfter == 0 {
 		return 0, true
 	}
@@ -125,7 +125,7 @@ func (c *call[T]) giveUp(code core.Code, cause error) error {
 	message := cause.Error()
 	if c.last != nil {
 		message += ", while it was to be tried again after: " + c.last.Error()
-	} else if failure := c.group.pool.ready.Load().cause; failure != nil {
+	} else if failure := c.group.pool.view.Load().cause; failure != nil {
 		message += ", while no connection was ready: " + failure.Error()
 	}
 	return &core.Error{Code: code, Outcome: core.NotSent, Message: message, Cause: cause}

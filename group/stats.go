@@ -41,7 +41,7 @@ func (g *Group[T]) Stats() Stats {
 	s := Stats{
 		Retries: g.retries.Load(), Hedges: g.hedges.Load(), HedgesWon: g.hedgesWon.Load(), Budget: g.budget.left(),
 	}
-	for _, e := range g.pool.ready.Load().listed {
+	for _, e := range g.pool.view.Load().listed {
 		endpoint := EndpointStats{Address: e.address, InFlight: e.InFlight(), Latency: e.Latency()}
 		if e.breaker != nil {
 			endpoint.Breaker = e.breaker.State().String()
