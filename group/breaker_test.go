@@ -257,3 +257,26 @@ func TestWithoutABreaker(t *testing.T) {
 		}
 	})
 }
+
+// A panic in a command's encoding is the caller's, and leaves nothing behind: the probe of a breaker neither.
+func TestAPanicWhileSending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, group.Config{Breaker: group.Breaker{Requests: 1, OpenFor: time.Minute}, Retry: once}, "a")
+		f.answer = func(context.Context, *fake, core.Request[*lab]) (string, error) { return "", lost(core.OutcomeUnknown) }
+		_, err := edict.Call(t.Context(), f.group, who{})
+		wantError(t, err, core.Unavailable, core.OutcomeUnknown)
+		time.Sleep(time.Minute + 1)
+		f.start = func(*fake) error { panic("can't be encoded") }
+		func() {
+			defer func() {
+				if problem := recover(); problem != "can't be encoded" {
+					t.Errorf("recovered %v", problem)
+				}
+			}()
+			_, _ = edict.Call(t.Context(), f.group, who{})
+		}()
+		wantNothingInFlight(t, f)
+		f.start, f.answer = nil, nil
+		f.served(1)
+	})
+}

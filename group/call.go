@@ -87,12 +87,10 @@ func (c *call[T]) begin() error {
 		if c.number > 1 {
 			ctx = context.WithValue(ctx, attemptKey{}, c.number)
 		}
-		if a.exchange, err = a.member.sender.Start(ctx, c.request); err == nil {
+		if err = a.start(ctx, c.request); err == nil {
 			c.adopt(a)
 			return nil
 		}
-		a.judge(err)
-		a.member.leave()
 		wait, ok := c.again(a.member, err)
 		if !ok {
 			return c.end(err)
@@ -165,8 +163,8 @@ func (g *Group[T]) pick(usable *view[T], command any) (attempt[T], bool) {
 		if len(endpoints) > 1 {
 			i = g.config.Strategy.Pick(command, endpoints)
 		}
+		m := connectionFor(endpoints[i], members[i], command)
 		if tell, ok := endpoints[i].allow(); ok {
-			m := connectionFor(endpoints[i], members[i], command)
 			m.enter()
 			return attempt[T]{member: m, tell: tell, began: time.Now()}, true
 		}
@@ -324,6 +322,22 @@ func (c *call[T]) release() {
 	if a.exchange != nil {
 		a.close()
 	}
+}
+
+// start sends the command. If that fails, or panics in the command's encoding, nothing is left of the attempt.
+func (a *attempt[T]) start(ctx context.Context, request core.Request[T]) (err error) {
+	defer func() {
+		if a.exchange != nil {
+			return
+		}
+		a.member.leave()
+		if err == nil {
+			err = errNeither // seen by nobody: it panics
+		}
+		a.judge(err)
+	}()
+	a.exchange, err = a.member.sender.Start(ctx, request)
+	return err
 }
 
 // close ends the attempt: what it holds is released.

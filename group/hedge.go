@@ -107,21 +107,17 @@ func (h *hedge[T]) run() {
 	}
 	c.group.hedges.Add(1)
 	ctx := context.WithValue(c.ctx, attemptKey{}, c.number+1)
-	exchange, err := a.member.sender.Start(ctx, c.request)
-	if err != nil {
-		a.judge(err)
-		a.member.leave()
+	if a.start(ctx, c.request) != nil {
 		return
 	}
-	a.exchange = exchange
 	c.mu.Lock()
 	h.attempt = a
 	if h.unwanted != nil || c.canceled != nil {
-		exchange.Cancel(errBeaten)
+		a.exchange.Cancel(errBeaten)
 	}
 	c.mu.Unlock()
 
-	message, err := exchange.Receive()
+	message, err := a.exchange.Receive()
 	a.judge(err)
 	c.mu.Lock()
 	h.won = isAnswer(err) && h.unwanted == nil
