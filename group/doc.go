@@ -14,16 +14,17 @@
 //
 // The Outcome of an error decides, and whether the command is edict.Idempotent:
 //
-//	not sent, unavailable                             at another connection, at once
-//	refused, unavailable                              the first time the same; then after a backoff
-//	refused, resource exhausted                       after a backoff
-//	outcome unknown, unavailable or res. exhausted    after a backoff, if the command is idempotent
-//	everything else, and everything executed          never
+//	not sent, unavailable                       on another connection, at once; when all were tried, after
+//	                                            a backoff, as long as the context allows
+//	refused, unavailable                        the first time like that, then as a retry
+//	refused, resource exhausted                 as a retry
+//	outcome unknown, with one of these codes    as a retry, if the command is idempotent
+//	everything else, and everything executed    never
 //
-// A backoff is as long at least as the server has asked for (RetryAfter). What waits for one also needs a token
-// of the group's budget, and there are [Retry].MaxAttempts, so that a service in trouble gets little more load for
-// it. A call that has taken a result, or that takes inputs and has begun, is never tried again. If an attempt may
-// have run, the error of a later one does not say that the command did not.
+// A retry comes after a backoff, which is as long at least as the server has asked for (RetryAfter). It counts
+// against [Retry].MaxAttempts and needs a token of the group's budget, so that a service in trouble gets little more
+// load for it. A call that has taken a result, or that takes inputs and has begun, is never tried again. If an attempt
+// may have run, the error of a later one does not say that the command did not.
 //
 // # Circuit breakers
 //

@@ -40,16 +40,6 @@ func (l *lookup) set(err error, hosts ...string) {
 	l.hosts, l.err = hosts, err
 }
 
-// next returns the next update.
-func next(t *testing.T, pull func() ([]string, error, bool)) ([]string, error) {
-	t.Helper()
-	addresses, err, ok := pull()
-	if !ok {
-		t.Fatal("the updates have ended")
-	}
-	return addresses, err
-}
-
 func TestDNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lookup{}

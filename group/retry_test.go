@@ -146,8 +146,13 @@ func TestARefusalIsFreeOnce(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		refusing["b"], refusing["c"] = true, true
+		begun := func() int64 { return f.at("a")[0].begun.Load() + f.at("b")[0].begun.Load() + f.at("c")[0].begun.Load() }
+		before := begun()
 		_, err := edict.Call(t.Context(), f.group, who{})
 		wantError(t, err, core.Unavailable, core.Refused)
+		if n := begun() - before; n != 2 {
+			t.Errorf("%d attempts without a budget", n)
+		}
 	})
 }
 
