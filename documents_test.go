@@ -18,7 +18,7 @@ func TestPagesQuoteTheExamples(t *testing.T) {
 		blocks   int // at least
 		examples []string
 	}{
-		"README.md":         {10, []string{"example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go"}},
+		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go"}},
 		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
 	} {
 		var sources []string
@@ -56,7 +56,7 @@ func withoutIndent(text string) string {
 // ARCHITECTURE.md names functions and files that exist.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	known := map[string]bool{}
-	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "bridge/grpc"} {
+	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "bridge/grpc"} {
 		collectNames(t, dir, known)
 	}
 	name := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)

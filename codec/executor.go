@@ -37,6 +37,7 @@ func (u *unary[C, T, R]) execute(ctx context.Context, command C, execution core.
 }
 
 func (u *unary[C, T, R]) run(ctx context.Context, command C, execution core.Execution) error {
+	execution.Decoded()
 	execution.Begin()
 	result, err := command.Exec(ctx, u.receiver)
 	if err != nil {
@@ -97,6 +98,7 @@ func (s *serverStream[C, T, R]) execute(ctx context.Context, command C, executio
 }
 
 func (s *serverStream[C, T, R]) run(ctx context.Context, command C, execution core.Execution, results *sink[R]) error {
+	execution.Decoded()
 	execution.Begin()
 	return command.Exec(ctx, s.receiver, results)
 }
@@ -133,6 +135,7 @@ func (d *duplex[C, T, I, R]) execute(ctx context.Context, command C, execution c
 }
 
 func (d *duplex[C, T, I, R]) run(ctx context.Context, command C, execution core.Execution, inputs *source[I], results *sink[R]) error {
+	execution.Decoded()
 	execution.Begin()
 	return command.Exec(ctx, d.receiver, inputs, results)
 }

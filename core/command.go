@@ -75,7 +75,7 @@ type Source[I any] interface {
 //
 // The server calls OrderingKey once, on the decoded command, before interceptors see it. It should
 // return soon: later ordered commands of the same connection wait for it. It may be called while other
-// commands run. Clients don't call it.
+// commands run. A client doesn't call it; a group may, in the caller's goroutine.
 type Ordered interface {
 	OrderingKey() string
 }
@@ -86,7 +86,8 @@ type Ordered interface {
 //	func (Balance) Idempotent() bool { return true }
 //
 // A client that reconnects sends such a command again if it was lost with a connection, and nobody knows
-// whether it ran. It asks the caller's command, when that has happened; servers don't ask.
+// whether it ran; so does a group, which may also send it to two servers at once (hedging). They ask the
+// caller's command; servers don't ask.
 type Idempotent interface {
 	Idempotent() bool
 }

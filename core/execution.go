@@ -28,13 +28,15 @@ type OrderedExecutor interface {
 
 // Execution is one command that a server runs, as its Executor sees it.
 type Execution interface {
-	// Command returns the encoded command, valid until Begin, or until Execute or Prepare returns.
+	// Command returns the encoded command, valid until Decoded, or until Execute or Prepare returns.
 	Command() []byte
+	// Decoded says that Command is not needed any more: what it lies in may serve others.
+	Decoded()
 	// Intercept runs next, which runs the decoded command, through the server's interceptors. If
 	// there are none (Intercepted) the Executor need not call it.
 	Intercept(ctx context.Context, command any, next func(context.Context) error) error
 	Intercepted() bool
-	// Begin must be called right before the command's Exec, when the command is decoded: an error before it means that the
+	// Begin must be called right before the command's Exec: an error before it means that the
 	// command was refused, an error after it that it was executed.
 	Begin()
 	// Observe shows a result to the interceptors before it is encoded, ObserveInput an input after it

@@ -10,4 +10,5 @@
 //   - ticker is a stream of results with a fast and a slow reader, which ends when the reader leaves
 //     its loop or the server shuts down.
 //   - reconnect is a client that goes on while its servers shut down, crash and come back.
+//   - group is a client of several servers that are killed, added and shut down, and who serves what.
 package examples

@@ -270,13 +270,15 @@ func (t *task) intercept(ctx context.Context, interceptors []Interceptor, next f
 	})
 }
 
-// Begin implements core.Execution.
-func (t *task) Begin() {
-	t.begun = true
+// Decoded implements core.Execution.
+func (t *task) Decoded() {
 	if t.buffer != nil {
 		t.decoded()
 	}
 }
+
+// Begin implements core.Execution.
+func (t *task) Begin() { t.begun = true }
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {

@@ -57,6 +57,7 @@ type writer struct {
 	writing   bool
 	// clearDeadline: the handshake is over, and its deadline for writing must be removed.
 	clearDeadline bool
+	ended         bool          // Flush has ended the sending direction; what is posted later is dropped
 	err           error         // why the connection is closed; owner.done is closed then
 	room          chan struct{} // if not nil: closed when pending has been taken
 	drained       chan struct{} // if not nil: closed when the role is given up
@@ -135,6 +136,11 @@ func (c *Conn) Post(frame core.Frame) error {
 	w := &c.writer
 	length := payloadSize(&frame)
 	w.mu.Lock()
+	if w.ended && w.err == nil { // to write it would break the connection, and destroy what is on its way
+		w.mu.Unlock()
+		frame.Buffer.Release()
+		return nil
+	}
 	if w.err == nil && !w.mayPost(&frame, length) {
 		w.mu.Unlock()
 		w.fail(errPeerNotReading)
@@ -569,5 +575,6 @@ func (w *writer) drain(ctx context.Context) error {
 		w.mu.Lock()
 	}
 	defer w.mu.Unlock()
+	w.ended = true
 	return w.err
 }

@@ -458,6 +458,32 @@ func TestFlushEndsTheSendingSideOnly(t *testing.T) {
 	})
 }
 
+// What is posted after Flush is dropped: to write it would end the connection, and the peer could lose what it
+// has not read yet.
+func TestPostAfterFlushIsDropped(t *testing.T) {
+	onEachNetwork(t, Config{}, func(t *testing.T, client, server *Conn) {
+		mustSend(t, server, core.Frame{Kind: core.KindGoAway})
+		flush(t, server)
+		body, buffer := large(core.LargeBody, 'x')
+		for _, frame := range []core.Frame{{Kind: core.KindError}, {Kind: core.KindPong, Body: body, Buffer: buffer}} {
+			if err := server.Post(frame); err != nil {
+				t.Errorf("Post: %v", err)
+			}
+		}
+		flush(t, server) // again
+		mustSend(t, client, core.Frame{Kind: core.KindCommand})
+		if got := mustReceive(t, server); got.kind != core.KindCommand {
+			t.Errorf("the server got a %v", got.kind)
+		}
+		if got := mustReceive(t, client); got.kind != core.KindGoAway {
+			t.Errorf("the client got a %v", got.kind)
+		}
+		if _, err := client.Receive(); err != io.EOF {
+			t.Errorf("then it got %v", err)
+		}
+	})
+}
+
 func TestFlushGivesUpWithItsContext(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, client *Conn, _ net.Conn) {
 		jam(t, client)

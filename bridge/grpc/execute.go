@@ -158,9 +158,10 @@ func (c *serverCall) runUnary() error {
 
 // decode decodes the request that came with the command.
 func (c *serverCall) decode(message any) error {
+	length := len(c.body)
 	size, err := c.messages.decode(c.body, c.form&formCompressed != 0, message)
 	if err == nil && c.observer != nil {
-		c.observer.received(message, size, len(c.body))
+		c.observer.received(message, size, length)
 	}
 	return err
 }
@@ -175,12 +176,21 @@ func (c *serverCall) reply(message any) error {
 	if c.observer != nil {
 		c.observer.headerSent(c.context.currentHeader())
 	}
-	encoded, err := appendPart(c.execution.Scratch(), c.messages, message, c.observer.sent())
-	if err != nil {
-		return err
+	sent := c.observer.sent()
+	for size := 0; ; sent = nil {
+		scratch, err := c.execution.Scratch(size)
+		if err != nil {
+			return err
+		}
+		encoded, err := appendPart(scratch, c.messages, message, sent)
+		if err != nil {
+			return err
+		}
+		size = len(encoded)
+		if again, err := c.execution.Reply(encoded); !again {
+			return err
+		}
 	}
-	c.execution.Reply(encoded)
-	return nil
 }
 
 // serverStream is the grpc.ServerStream of a call.
@@ -245,17 +255,12 @@ func (s *serverStream) SetTrailer(md metadata.MD) {
 
 // sendHeader sends the header in front of all messages.
 func (s *serverStream) sendHeader(header metadata.MD) error {
-	buffer := core.GetBuffer(0)
-	encoded, err := core.AppendMetadata(append(buffer.Bytes, partHeader), core.Metadata(header))
-	if err != nil {
-		buffer.Release()
-		return statusOf(err).Err()
-	}
-	buffer.Bytes = encoded
 	if s.call.observer != nil {
 		s.call.observer.headerSent(header)
 	}
-	return s.send(buffer)
+	return s.send(func(dst []byte) ([]byte, error) {
+		return core.AppendMetadata(append(dst, partHeader), core.Metadata(header))
+	})
 }
 
 // SendMsg implements grpc.ServerStream. It returns when the message is encoded and queued; it waits while the
@@ -283,22 +288,36 @@ func (s *serverStream) SendMsg(message any) error {
 	if c.observer != nil {
 		c.observer.headerSent(nil)
 	}
-	buffer := core.GetBuffer(s.size)
-	encoded, err := appendPart(buffer.Bytes, c.messages, message, c.observer.sent())
-	buffer.Bytes = encoded
-	if err != nil {
-		buffer.Release()
-		return err
-	}
-	s.size = len(encoded)
-	return s.send(buffer)
+	sent := c.observer.sent()
+	return s.send(func(dst []byte) ([]byte, error) {
+		observed := sent
+		sent = nil
+		return appendPart(dst, c.messages, message, observed)
+	})
 }
 
-func (s *serverStream) send(buffer *core.Buffer) error {
-	if err := s.results.SendResult(buffer); err != nil {
-		return statusOf(err).Err()
+// send sends a part of the stream, encoded as often as it takes until there is room for it.
+func (s *serverStream) send(encode func(dst []byte) ([]byte, error)) error {
+	for {
+		buffer, err := s.results.Buffer(s.ctx, s.size)
+		if err != nil {
+			return statusOf(err).Err()
+		}
+		encoded, err := encode(buffer.Bytes)
+		buffer.Bytes = encoded
+		if err != nil {
+			buffer.Release()
+			return statusOf(err).Err()
+		}
+		s.size = len(encoded)
+		again, err := s.results.SendResult(s.ctx, buffer)
+		if err != nil {
+			return statusOf(err).Err()
+		}
+		if !again {
+			return nil
+		}
 	}
-	return nil
 }
 
 // RecvMsg implements grpc.ServerStream. It returns io.EOF when the client sends no more.
@@ -311,7 +330,7 @@ func (s *serverStream) RecvMsg(message any) error {
 		s.took = true
 		return c.decode(message)
 	}
-	buffer, err := s.inputs.ReceiveInput()
+	buffer, err := s.inputs.ReceiveInput(s.ctx)
 	if err == io.EOF {
 		return err
 	}

@@ -147,8 +147,8 @@ type execution struct {
 func (e *execution) Command() []byte               { return e.command }
 func (e *execution) Intercepted() bool             { return false }
 func (e *execution) Begin()                        { e.begun = true }
-func (e *execution) Scratch() []byte               { return nil }
-func (e *execution) Reply(encoded []byte)          { e.reply = encoded }
+func (e *execution) Decoded()                      {}
+func (e *execution) Scratch(int) ([]byte, error)   { return nil, nil }
 func (e *execution) Results() core.ResultSender    { return e }
 func (e *execution) Received() core.InputReceiver  { return e }
 func (e *execution) Peer() core.Peer               { return core.Peer{} }
@@ -156,16 +156,25 @@ func (e *execution) Metadata() core.Metadata       { return core.Metadata{"from"
 func (e *execution) SetMetadata(string, ...string) {}
 func (e *execution) Draining() <-chan struct{}     { return nil }
 
-func (e *execution) SendResult(buffer *core.Buffer) error {
+func (e *execution) Reply(encoded []byte) (bool, error) {
+	e.reply = encoded
+	return false, nil
+}
+
+func (e *execution) Buffer(_ context.Context, size int) (*core.Buffer, error) {
+	return core.GetBuffer(size), nil
+}
+
+func (e *execution) SendResult(_ context.Context, buffer *core.Buffer) (bool, error) {
 	if _, _, err := cutPart(buffer.Bytes); err != nil {
-		return err
+		return false, err
 	}
 	e.results++
 	buffer.Release()
-	return nil
+	return false, nil
 }
 
-func (e *execution) ReceiveInput() (*core.Buffer, error) {
+func (e *execution) ReceiveInput(context.Context) (*core.Buffer, error) {
 	if len(e.inputs) == 0 {
 		return nil, io.EOF
 	}

@@ -1,0 +1,82 @@
+package group
+
+import (
+	"slices"
+
+	"github.com/edict-go/edict/core"
+)
+
+// view is what can be used at some time. It is constant, but for changed, which is closed when there is another.
+type view[T any] struct {
+	endpoints []*Endpoint
+	members   [][]*member[T] // of each of endpoints; none is empty
+	listed    []listing[T]   // all, whether they are ready or not
+	changed   chan struct{}
+	cause     error // why some connection is not ready, if one is not
+}
+
+// listing is an endpoint with all its connections.
+type listing[T any] struct {
+	*Endpoint
+	members []*member[T]
+	failure *core.Error // why there will be none soon; nil while one may come
+}
+
+// without returns what is left of v without the connections tried, and of the endpoints only the one with that
+// address, if it is not empty. Endpoints without any of tried come before the other connections of those with
+// one.
+func (v *view[T]) without(tried []*member[T], only string) *view[T] {
+	if len(tried) == 0 && only == "" {
+		return v // nearly always
+	}
+	others, rest := &view[T]{}, &view[T]{}
+	for i, e := range v.endpoints {
+		if only != "" && e.address != only {
+			continue
+		}
+		untried := slices.DeleteFunc(slices.Clone(v.members[i]), func(m *member[T]) bool { return slices.Contains(tried, m) })
+		left := rest
+		switch len(untried) {
+		case 0:
+			continue
+		case len(v.members[i]):
+			left = others
+		}
+		left.endpoints = append(left.endpoints, e)
+		left.members = append(left.members, untried)
+	}
+	if len(others.endpoints) > 0 {
+		return others
+	}
+	return rest
+}
+
+// hopeless returns why no connection will be ready soon, and nil if one may: to the endpoint with that address, or if
+// it is empty to any.
+func (v *view[T]) hopeless(only string) *core.Error {
+	var failure *core.Error
+	found := only == ""
+	for _, e := range v.listed {
+		if only != "" && e.address != only {
+			continue
+		}
+		found = true
+		if e.failure == nil {
+			return nil
+		}
+		failure = e.failure
+	}
+	if !found {
+		return &core.Error{Code: core.Unavailable, Outcome: core.NotSent, Message: only + " is not one of the group's endpoints any more"}
+	}
+	if failure == nil {
+		return nil // nothing is listed yet
+	}
+	copied := *failure
+	return &copied
+}
+
+// letThrough reports whether there is an endpoint whose breaker is not open.
+func (v *view[T]) letThrough() bool {
+	return slices.ContainsFunc(v.endpoints, func(e *Endpoint) bool { return !e.open() })
+}
