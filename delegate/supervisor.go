@@ -179,14 +179,16 @@ func (s *Supervisor[L]) retire(link L) error {
 	s.changed.raise()
 	s.mu.Unlock()
 	cause := link.Err()
-	switch {
-	case s.leaving.Err() != nil:
+	if s.leaving.Err() != nil {
 		cause = closed()
 		s.drainingFor(cause)
-	case isClosed(link.Done()):
-		s.Set(Reconnecting, 0, cause)
-	default:
-		s.Set(Draining, 0, cause)
+	} else {
+		if isClosed(link.GoingAway()) { // also if it has ended by now
+			s.Set(Draining, 0, cause)
+		}
+		if isClosed(link.Done()) {
+			s.Set(Reconnecting, 0, cause)
+		}
 	}
 	s.retired.Go(func() { s.drain(link) })
 	return cause

@@ -179,6 +179,21 @@ func TestALinkThatGoesAwayIsReplacedFirst(t *testing.T) {
 	})
 }
 
+// A link that goes away and has ended before anyone looks was draining all the same.
+func TestALinkThatGoesAwayAndEnds(t *testing.T) {
+	supervise(t, Reconnect{}, func(s *supervision) {
+		for i := range 10 {
+			link := s.wantLink(i)
+			s.changes = nil
+			link.goAway(errLost)
+			link.lose(errLost)
+			s.wantStates("draining reconnecting")
+			s.wantLink(i + 1)
+			s.wantStates("connecting handshaking ready")
+		}
+	})
+}
+
 // What the changes say: the number of the attempt, and what was wrong.
 func TestChangesTellAttemptAndCause(t *testing.T) {
 	supervise(t, Reconnect{MaxAttempts: 3}, func(s *supervision) {

@@ -79,7 +79,7 @@ func TestServerAndClientAsProcesses(t *testing.T) {
 	next := start(t, "-serve", address)
 	waitFor("-> ready")
 	next.interrupt()
-	waitFor("ready -> draining")
+	waitFor("ready -> ") // draining, unless the server had not noticed yet that the handshake is over
 	if rest, err := next.rest(); err != nil || !strings.Contains(rest, "The server has stopped.") {
 		t.Errorf("the server: %q, %v", rest, err)
 	}

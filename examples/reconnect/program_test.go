@@ -74,7 +74,8 @@ func (p *program) line() string {
 	p.t.Helper()
 	line, err := p.out.ReadString('\n')
 	if err != nil {
-		p.t.Fatalf("after %q: %v; %s", line, err, &p.problems)
+		ended := p.Wait() // then problems are complete
+		p.t.Fatalf("after %q: %v, %v; %s", line, err, ended, &p.problems)
 	}
 	return strings.TrimSuffix(line, "\n")
 }
