@@ -280,6 +280,9 @@ const BusyRetry = 100 * time.Millisecond
 
 // shrinkLocked gives back what was reserved for results that will not come.
 func (c *call) shrinkLocked() {
+	if !c.stream {
+		return
+	}
 	back := max(0, min(c.room, c.reserved))
 	c.reserved -= back
 	c.client.account.Give(back)

@@ -93,10 +93,10 @@ func (w *writer) waitForBudget(ctx context.Context, short int) error {
 }
 
 // trimLocked gives back what the queue does not need any more. While something is being written it keeps what
-// batches usually need.
+// batches usually need, and a little always, as long as there is plenty.
 func (w *writer) trimLocked() {
-	if w.reserved == 0 {
-		return
+	if w.reserved == 0 || w.reserved <= 2*queueStep && w.owner.account.Calm() {
+		return // it may soon be needed again
 	}
 	keep := max(0, w.pending.copied()+w.lanes.uncharged+w.underway-queueFree)
 	if w.writing {

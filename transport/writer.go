@@ -258,7 +258,7 @@ func (w *writer) startPartsLocked(frame *core.Frame, length int) {
 func (w *writer) grow() {
 	if w.pending.buffer == nil {
 		size := w.usual
-		if w.owner.account != nil {
+		if !w.owner.account.Calm() {
 			size = min(size, queueFree+w.reserved)
 		}
 		w.pending.buffer = core.GetBuffer(max(minBatch, size))
