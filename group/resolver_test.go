@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"github.com/edict-go/edict/group"
 )
 
@@ -118,23 +116,8 @@ func serveDNS(t *testing.T, hosts func() []net.IP) *net.Resolver {
 			if err != nil {
 				return
 			}
-			var query dnsmessage.Message
-			if query.Unpack(buffer[:n]) != nil || len(query.Questions) != 1 {
-				continue
-			}
-			reply := dnsmessage.Message{Header: dnsmessage.Header{ID: query.ID, Response: true, Authoritative: true}, Questions: query.Questions}
-			question := query.Questions[0]
-			if question.Type == dnsmessage.TypeA && question.Name.String() == "calc.example." {
-				for _, host := range hosts() {
-					reply.Answers = append(reply.Answers, dnsmessage.Resource{
-						Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 1},
-						Body:   &dnsmessage.AResource{A: [4]byte(host.To4())},
-					})
-				}
-			}
-			packed, err := reply.Pack()
-			if err == nil {
-				_, _ = conn.WriteTo(packed, from)
+			if reply := answerDNS(buffer[:n], hosts()); reply != nil {
+				_, _ = conn.WriteTo(reply, from)
 			}
 		}
 	}()
@@ -142,4 +125,27 @@ func serveDNS(t *testing.T, hosts func() []net.IP) *net.Resolver {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, "udp", conn.LocalAddr().String())
 	}}
+}
+
+// answerDNS answers a query for the A records of calc.example. (RFC 1035: a header of 12 bytes, the question, and
+// per host a record that refers to its name.) For other types the answer is that there are none.
+func answerDNS(query []byte, hosts []net.IP) []byte {
+	const name = "\x04calc\x07example\x00"
+	const typeA, classIN = "\x00\x01", "\x00\x01"
+	end := 12 + len(name) + 4
+	if len(query) < end || string(query[12:12+len(name)]) != name {
+		return nil
+	}
+	if string(query[end-4:end-2]) != typeA {
+		hosts = nil
+	}
+	reply := append([]byte(nil), query[:end]...)
+	reply[2], reply[3] = 0x84, 0 // an answer, authoritative
+	reply[7] = byte(len(hosts))  // records; no others follow
+	reply[11] = 0
+	for _, host := range hosts {
+		reply = append(reply, "\xc0\x0c"+typeA+classIN+"\x00\x00\x00\x01"+"\x00\x04"...) // the name at 12, valid for 1 s, 4 bytes
+		reply = append(reply, host.To4()...)
+	}
+	return reply
 }

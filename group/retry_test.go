@@ -228,6 +228,7 @@ func TestBackoff(t *testing.T) {
 		}
 		const calls = 500
 		var sums, longest [5]time.Duration
+		shortest := [5]time.Duration{time.Hour, time.Hour, time.Hour, time.Hour, time.Hour}
 		for range calls {
 			at = nil
 			if _, err := edict.Call(t.Context(), f.group, who{}); len(at) != 6 {
@@ -236,12 +237,12 @@ func TestBackoff(t *testing.T) {
 			for i := range sums {
 				wait := at[i+1].Sub(at[i])
 				sums[i] += wait
-				longest[i] = max(longest[i], wait)
+				longest[i], shortest[i] = max(longest[i], wait), min(shortest[i], wait)
 			}
 		}
 		for i, most := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 4 * time.Second, 4 * time.Second} {
-			if average := sums[i] / calls; longest[i] > most || average < most*4/10 || average > most*6/10 {
-				t.Errorf("wait %d: %v on average and %v at most, want a half of %v and that", i, average, longest[i], most)
+			if average := sums[i] / calls; longest[i] > most || longest[i] < most*9/10 || shortest[i] > most/10 || average < most*4/10 || average > most*6/10 {
+				t.Errorf("wait %d: %v to %v, %v on average; want 0 to %v, evenly", i, shortest[i], longest[i], average, most)
 			}
 		}
 	})
