@@ -339,6 +339,11 @@ func (c *call) Receive() (Message, error) {
 		}
 		// Another reason than a frame: whoever has one sets it before it wakes the call.
 		if err := c.interrupted(); err != nil {
+			if c.client.Err() != nil { // no frame comes any more, but one may have come since poll looked
+				if message, state := c.poll(); state != waiting {
+					return c.received(message, state)
+				}
+			}
 			return Message{}, c.abandon(err)
 		}
 	}
