@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
@@ -289,7 +290,19 @@ func (keeping) Marshal(value any) (mem.BufferSlice, error) {
 }
 
 func (keeping) Unmarshal(data mem.BufferSlice, value any) error {
-	*value.(*string) = string(data.Materialize())
+	data.Ref()
+	*value.(*mem.BufferSlice) = data
+	return nil
+}
+
+// keepingV1 is one of the first kind.
+type keepingV1 struct{}
+
+func (keepingV1) Name() string                      { return "keeping-v1" }
+func (keepingV1) Marshal(value any) ([]byte, error) { return []byte("pre" + *value.(*string)), nil }
+
+func (keepingV1) Unmarshal(data []byte, value any) error {
+	*value.(*mem.BufferSlice) = mem.BufferSlice{mem.SliceBuffer(data)}
 	return nil
 }
 
@@ -301,6 +314,7 @@ func (strange) Name() string { return "strange" }
 func init() {
 	encoding.RegisterCodec(upside{})
 	encoding.RegisterCodecV2(keeping{})
+	encoding.RegisterCodec(keepingV1{})
 }
 
 func TestCallOptions(t *testing.T) {
@@ -377,33 +391,58 @@ func TestMessagesOfOtherCodecs(t *testing.T) {
 }
 
 func TestACodecMayKeepWhatItGets(t *testing.T) {
-	b := serveTCP(t, grpcbridge.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-		var all []string
-		for {
-			var text string
-			if err := stream.RecvMsg(&text); err != nil {
-				joined := strings.Join(all, ",")
-				return stream.SendMsg(&joined)
+	for _, option := range []grpc.CallOption{grpc.ForceCodecV2(keeping{}), grpc.ForceCodec(keepingV1{})} {
+		b := serveTCP(t, grpcbridge.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			var kept []mem.BufferSlice
+			for {
+				var message mem.BufferSlice
+				if err := stream.RecvMsg(&message); err != nil {
+					break
+				}
+				kept = append(kept, message)
 			}
-			all = append(all, text)
-		}
-	}))
-	stream, err := b.dial().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/any/Method", grpc.ForceCodecV2(keeping{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{"one", "two", "three"} {
-		if err := stream.SendMsg(&text); err != nil {
+			var all []string
+			for _, message := range kept {
+				all = append(all, string(message.Materialize()))
+				message.Free()
+			}
+			joined := strings.Join(all, ",")
+			return stream.SendMsg(&joined)
+		}))
+		stream, err := b.dial().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/any/Method", option)
+		if err != nil {
 			t.Fatal(err)
 		}
+		for _, text := range []string{"one", "two", "three"} {
+			if err := stream.SendMsg(&text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := stream.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		var message mem.BufferSlice
+		if err := stream.RecvMsg(&message); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(message.Materialize()); got != "prepreone,pretwo,prethree" {
+			t.Errorf("got %q", got)
+		}
 	}
-	if err := stream.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	var got string
-	if err := stream.RecvMsg(&got); err != nil || got != "prepreone,pretwo,prethree" {
-		t.Errorf("got %q, %v", got, err)
-	}
+}
+
+// A small message that becomes large is not let in.
+func TestDecompressionIsBounded(t *testing.T) {
+	b := serveEchoing(t, grpcbridge.MaxRecvMsgSize(100_000))
+	client := b.stub()
+	large := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, 100_000)}}
+	_, err := client.UnaryCall(t.Context(), large, grpc.UseCompressor(gzip.Name))
+	wantCode(t, err, codes.ResourceExhausted)
+	large.Payload.Body = large.GetPayload().GetBody()[:90_000]
+	_, err = client.UnaryCall(t.Context(), large, grpc.UseCompressor(gzip.Name))
+	wantCode(t, err, codes.OK)
+	_, err = client.UnaryCall(t.Context(), large, grpc.UseCompressor(gzip.Name), grpc.MaxCallRecvMsgSize(80_000))
+	wantCode(t, err, codes.ResourceExhausted)
 }
 
 // token is a PerRPCCredentials.
