@@ -369,6 +369,9 @@ func TestMessagesOfOtherCodecs(t *testing.T) {
 			if err := stream.RecvMsg(value); err != nil {
 				return err
 			}
+			if err := stream.RecvMsg(wrapperspb.String("")); err != io.EOF {
+				return status.Errorf(codes.FailedPrecondition, "there is more than one request: %v", err)
+			}
 			return stream.SendMsg(wrapperspb.String(value.GetValue() + "!"))
 		default:
 			return status.Error(codes.NotFound, method)
@@ -383,6 +386,19 @@ func TestMessagesOfOtherCodecs(t *testing.T) {
 	err = conn.Invoke(t.Context(), "/any/Upside", wrapperspb.String("hello"), reply, grpc.ForceCodec(upside{}), grpc.CallContentSubtype("upside"))
 	if err != nil || reply.GetValue() != "hello!" {
 		t.Errorf("%v, %v", reply, err)
+	}
+	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, "/any/Upside", grpc.CallContentSubtype("upside"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stream.SendMsg(wrapperspb.String("hello")), stream.CloseSend(), stream.RecvMsg(reply)); err != nil {
+		t.Error(err)
+	}
+	if stream.SendMsg(wrapperspb.String("")) == nil {
+		t.Error("a second request can be sent")
+	}
+	if err := stream.RecvMsg(reply); err != io.EOF {
+		t.Error(err)
 	}
 	// Twice, because the server is asked by the method's hash only the first time.
 	for range 2 {
@@ -400,6 +416,9 @@ func TestACodecMayKeepWhatItGets(t *testing.T) {
 					break
 				}
 				kept = append(kept, message)
+				if err := stream.SendMsg(new(string)); err != nil { // so that the next one is not there yet
+					return err
+				}
 			}
 			var all []string
 			for _, message := range kept {
@@ -409,23 +428,23 @@ func TestACodecMayKeepWhatItGets(t *testing.T) {
 			joined := strings.Join(all, ",")
 			return stream.SendMsg(&joined)
 		}))
-		stream, err := b.dial().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/any/Method", option)
+		stream, err := b.dial().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/any/Method", option)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, text := range []string{"one", "two", "three"} {
-			if err := stream.SendMsg(&text); err != nil {
+		var want []string
+		var message mem.BufferSlice
+		for i := range 100 {
+			text := fmt.Sprint(i)
+			want = append(want, "pre"+text)
+			if err := errors.Join(stream.SendMsg(&text), stream.RecvMsg(&message)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := stream.CloseSend(); err != nil {
+		if err := errors.Join(stream.CloseSend(), stream.RecvMsg(&message)); err != nil {
 			t.Fatal(err)
 		}
-		var message mem.BufferSlice
-		if err := stream.RecvMsg(&message); err != nil {
-			t.Fatal(err)
-		}
-		if got := string(message.Materialize()); got != "prepreone,pretwo,prethree" {
+		if got := string(message.Materialize()); got != "pre"+strings.Join(want, ",") {
 			t.Errorf("got %q", got)
 		}
 	}
@@ -625,7 +644,12 @@ func (a add) Exec(context.Context, *calc) (int, error) { return a.A + a.B, nil }
 func TestBesideNativeCommands(t *testing.T) {
 	var admitted teller
 	server := grpcbridge.NewServer()
-	testpb.RegisterTestServiceServer(server, echoing())
+	service := echoing()
+	service.unary = func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		admitted.tell("the handler has %v", ctx.Value(calc{}))
+		return &testpb.SimpleResponse{}, nil
+	}
+	testpb.RegisterTestServiceServer(server, service)
 	native := edict.NewServer(&calc{}, edict.Commands(append(grpcbridge.Commands[*calc](server), edict.Unary[add]())...),
 		edict.WithServerInterceptors(func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
 			if gRPC, ok := call.Command.(*grpcbridge.Call); ok {
@@ -678,7 +702,8 @@ func TestBesideNativeCommands(t *testing.T) {
 	if _, err = stub.UnaryCall(ctx, &testpb.SimpleRequest{}); err != nil {
 		t.Error(err)
 	}
-	admitted.wantTold(t, "client grpc.unary "+unaryMethod, "grpc.unary "+unaryMethod+" stream false inputs false", "out *grpc_testing.SimpleResponse")
+	admitted.wantTold(t, "client grpc.unary "+unaryMethod, "grpc.unary "+unaryMethod+" stream false inputs false",
+		"the handler has from the interceptor", "out *grpc_testing.SimpleResponse")
 	stream, err := stub.StreamingOutputCall(ctx, &testpb.StreamingOutputCallRequest{ResponseParameters: make([]*testpb.ResponseParameters, 1)})
 	if err != nil {
 		t.Fatal(err)
