@@ -237,7 +237,8 @@ func TestStories(t *testing.T) {
 				}}
 			},
 			toStub(func(ctx context.Context, tell tell, client testpb.TestServiceClient) {
-				ctx = metadata.AppendToOutgoingContext(ctx, "one", "1", "Two", "2", "two", "3", "bytes-bin", "\x00\x01\xff", "grpc-mine", "no", "empty", "")
+				ctx = metadata.AppendToOutgoingContext(ctx, "one", "1", "Two", "2", "two", "3", "bytes-bin", "\x00\x01\xff", "grpc-mine", "no", "empty", "",
+					"te", "mine", "grpc-message-type", "mine", "grpc-message", "mine")
 				var header, trailer metadata.MD
 				var other peer.Peer
 				response, err := client.UnaryCall(ctx, &testpb.SimpleRequest{}, grpc.Header(&header), grpc.Trailer(&trailer), grpc.Peer(&other))

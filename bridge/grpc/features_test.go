@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
@@ -289,7 +290,19 @@ func (keeping) Marshal(value any) (mem.BufferSlice, error) {
 }
 
 func (keeping) Unmarshal(data mem.BufferSlice, value any) error {
-	*value.(*string) = string(data.Materialize())
+	data.Ref()
+	*value.(*mem.BufferSlice) = data
+	return nil
+}
+
+// keepingV1 is one of the first kind.
+type keepingV1 struct{}
+
+func (keepingV1) Name() string                      { return "keeping-v1" }
+func (keepingV1) Marshal(value any) ([]byte, error) { return []byte("pre" + *value.(*string)), nil }
+
+func (keepingV1) Unmarshal(data []byte, value any) error {
+	*value.(*mem.BufferSlice) = mem.BufferSlice{mem.SliceBuffer(data)}
 	return nil
 }
 
@@ -301,6 +314,7 @@ func (strange) Name() string { return "strange" }
 func init() {
 	encoding.RegisterCodec(upside{})
 	encoding.RegisterCodecV2(keeping{})
+	encoding.RegisterCodec(keepingV1{})
 }
 
 func TestCallOptions(t *testing.T) {
@@ -355,6 +369,9 @@ func TestMessagesOfOtherCodecs(t *testing.T) {
 			if err := stream.RecvMsg(value); err != nil {
 				return err
 			}
+			if err := stream.RecvMsg(wrapperspb.String("")); err != io.EOF {
+				return status.Errorf(codes.FailedPrecondition, "there is more than one request: %v", err)
+			}
 			return stream.SendMsg(wrapperspb.String(value.GetValue() + "!"))
 		default:
 			return status.Error(codes.NotFound, method)
@@ -370,6 +387,19 @@ func TestMessagesOfOtherCodecs(t *testing.T) {
 	if err != nil || reply.GetValue() != "hello!" {
 		t.Errorf("%v, %v", reply, err)
 	}
+	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, "/any/Upside", grpc.CallContentSubtype("upside"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stream.SendMsg(wrapperspb.String("hello")), stream.CloseSend(), stream.RecvMsg(reply)); err != nil {
+		t.Error(err)
+	}
+	if stream.SendMsg(wrapperspb.String("")) == nil {
+		t.Error("a second request can be sent")
+	}
+	if err := stream.RecvMsg(reply); err != io.EOF {
+		t.Error(err)
+	}
 	// Twice, because the server is asked by the method's hash only the first time.
 	for range 2 {
 		wantCode(t, conn.Invoke(t.Context(), "/any/Other", wrapperspb.String(""), reply), codes.NotFound)
@@ -377,33 +407,61 @@ func TestMessagesOfOtherCodecs(t *testing.T) {
 }
 
 func TestACodecMayKeepWhatItGets(t *testing.T) {
-	b := serveTCP(t, grpcbridge.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-		var all []string
-		for {
-			var text string
-			if err := stream.RecvMsg(&text); err != nil {
-				joined := strings.Join(all, ",")
-				return stream.SendMsg(&joined)
+	for _, option := range []grpc.CallOption{grpc.ForceCodecV2(keeping{}), grpc.ForceCodec(keepingV1{})} {
+		b := serveTCP(t, grpcbridge.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			var kept []mem.BufferSlice
+			for {
+				var message mem.BufferSlice
+				if err := stream.RecvMsg(&message); err != nil {
+					break
+				}
+				kept = append(kept, message)
+				if err := stream.SendMsg(new(string)); err != nil { // so that the next one is not there yet
+					return err
+				}
 			}
-			all = append(all, text)
-		}
-	}))
-	stream, err := b.dial().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/any/Method", grpc.ForceCodecV2(keeping{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{"one", "two", "three"} {
-		if err := stream.SendMsg(&text); err != nil {
+			var all []string
+			for _, message := range kept {
+				all = append(all, string(message.Materialize()))
+				message.Free()
+			}
+			joined := strings.Join(all, ",")
+			return stream.SendMsg(&joined)
+		}))
+		stream, err := b.dial().NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/any/Method", option)
+		if err != nil {
 			t.Fatal(err)
 		}
+		var want []string
+		var message mem.BufferSlice
+		for i := range 100 {
+			text := fmt.Sprint(i)
+			want = append(want, "pre"+text)
+			if err := errors.Join(stream.SendMsg(&text), stream.RecvMsg(&message)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(stream.CloseSend(), stream.RecvMsg(&message)); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(message.Materialize()); got != "pre"+strings.Join(want, ",") {
+			t.Errorf("got %q", got)
+		}
 	}
-	if err := stream.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	var got string
-	if err := stream.RecvMsg(&got); err != nil || got != "prepreone,pretwo,prethree" {
-		t.Errorf("got %q, %v", got, err)
-	}
+}
+
+// A small message that becomes large is not let in.
+func TestDecompressionIsBounded(t *testing.T) {
+	b := serveEchoing(t, grpcbridge.MaxRecvMsgSize(100_000))
+	client := b.stub()
+	large := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, 100_000)}}
+	_, err := client.UnaryCall(t.Context(), large, grpc.UseCompressor(gzip.Name))
+	wantCode(t, err, codes.ResourceExhausted)
+	large.Payload.Body = large.GetPayload().GetBody()[:90_000]
+	_, err = client.UnaryCall(t.Context(), large, grpc.UseCompressor(gzip.Name))
+	wantCode(t, err, codes.OK)
+	_, err = client.UnaryCall(t.Context(), large, grpc.UseCompressor(gzip.Name), grpc.MaxCallRecvMsgSize(80_000))
+	wantCode(t, err, codes.ResourceExhausted)
 }
 
 // token is a PerRPCCredentials.
@@ -586,7 +644,12 @@ func (a add) Exec(context.Context, *calc) (int, error) { return a.A + a.B, nil }
 func TestBesideNativeCommands(t *testing.T) {
 	var admitted teller
 	server := grpcbridge.NewServer()
-	testpb.RegisterTestServiceServer(server, echoing())
+	service := echoing()
+	service.unary = func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		admitted.tell("the handler has %v", ctx.Value(calc{}))
+		return &testpb.SimpleResponse{}, nil
+	}
+	testpb.RegisterTestServiceServer(server, service)
 	native := edict.NewServer(&calc{}, edict.Commands(append(grpcbridge.Commands[*calc](server), edict.Unary[add]())...),
 		edict.WithServerInterceptors(func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
 			if gRPC, ok := call.Command.(*grpcbridge.Call); ok {
@@ -639,7 +702,8 @@ func TestBesideNativeCommands(t *testing.T) {
 	if _, err = stub.UnaryCall(ctx, &testpb.SimpleRequest{}); err != nil {
 		t.Error(err)
 	}
-	admitted.wantTold(t, "client grpc.unary "+unaryMethod, "grpc.unary "+unaryMethod+" stream false inputs false", "out *grpc_testing.SimpleResponse")
+	admitted.wantTold(t, "client grpc.unary "+unaryMethod, "grpc.unary "+unaryMethod+" stream false inputs false",
+		"the handler has from the interceptor", "out *grpc_testing.SimpleResponse")
 	stream, err := stub.StreamingOutputCall(ctx, &testpb.StreamingOutputCallRequest{ResponseParameters: make([]*testpb.ResponseParameters, 1)})
 	if err != nil {
 		t.Fatal(err)

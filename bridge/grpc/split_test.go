@@ -232,6 +232,7 @@ func TestFewConnectionsWaitAtATime(t *testing.T) {
 		cancel()
 		_ = first.Close() // makes room
 		third := dialMemory(t, listener)
+		closing := time.Now()
 		for _, half := range []net.Listener{classic, native} { // closing both ends those that wait
 			if err := half.Close(); err != nil {
 				t.Error(err)
@@ -245,6 +246,9 @@ func TestFewConnectionsWaitAtATime(t *testing.T) {
 		}
 		wantClosed(t, second)
 		wantClosed(t, third)
+		if took := time.Since(closing); took > 0 {
+			t.Errorf("it took %v", took)
+		}
 		if _, err := listener.Dial(t.Context()); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("the listener is open: %v", err)
 		}

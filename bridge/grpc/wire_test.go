@@ -308,3 +308,26 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// Two names that do have the same hash.
+func TestMethodsWhoseNamesCollide(t *testing.T) {
+	const one, other = "8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"
+	if hashOf(one) != hashOf(other) {
+		t.Fatal("they have not")
+	}
+	all := &methods{byName: map[string]*method{}, byHash: map[uint64]*method{}}
+	for _, name := range []string{one, other, "third"} {
+		all.add(&method{name: name})
+	}
+	if all.byHash[hashOf(one)] != nil {
+		t.Error("one of them goes by the hash of both")
+	}
+	for _, name := range []string{one, other, "third"} {
+		if all.byName[name].name != name {
+			t.Errorf("%s is %v", name, all.byName[name])
+		}
+	}
+	if all.byHash[hashOf("third")] != all.byName["third"] {
+		t.Error("a third one does not go by its hash")
+	}
+}
