@@ -53,7 +53,63 @@ func (chat) Exec(ctx context.Context, p *patience, inputs edict.Source[int], res
 	}
 }
 
-var chatting = edict.Commands(edict.Duplex[chat]())
+// stay waits for an input with a context that never ends.
+type stay struct{}
+
+func (stay) Exec(_ context.Context, p *patience, inputs edict.Source[int], _ edict.Sink[string]) error {
+	_, err := inputs.ReceiveContext(context.Background())
+	p.failed <- err
+	return err
+}
+
+// pourOn sends results with such a context.
+type pourOn struct{}
+
+func (pourOn) Exec(_ context.Context, p *patience, results edict.Sink[string]) error {
+	for {
+		if err := results.SendContext(context.Background(), string(make([]byte, 1000))); err != nil {
+			p.failed <- err
+			return err
+		}
+	}
+}
+
+var chatting = edict.Commands(edict.Duplex[chat](), edict.Duplex[stay](), edict.ServerStream[pourOn]())
+
+// Whatever context a command waits with, it stops waiting when its own ends.
+func TestACommandThatWaitsIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := &patience{make(chan error, 100)}
+		server := edict.NewServer(receiver, chatting)
+		memory := transport.NewMemory()
+		go server.Serve(memory)
+		client, err := edict.Dial(t.Context(), "test", chatting, edict.WithDialer(memory.Dial))
+		if err != nil {
+			t.Fatal(err)
+		}
+		staying, err := edict.StartDuplex(t.Context(), client, stay{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pouring, err := edict.StartStream(t.Context(), client, pourOn{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		staying.Cancel()
+		if err := <-receiver.failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("it got %v", err)
+		}
+		pouring.Cancel()
+		if err := <-receiver.failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("it got %v", err)
+		}
+		_ = client.Close()
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
 
 // A command can stop waiting for an input, or for room for a result, and go on with nothing lost.
 func TestACommandStopsWaiting(t *testing.T) {

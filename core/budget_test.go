@@ -280,3 +280,44 @@ func TestFlowMeasuresTheRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// A window that is used up in each round trip grows to its limit, no further, and tells the sender of each byte; its
+// account has what it has grown.
+func TestWindowGrowsToItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var flow Flow
+		ping := flow.Ping()
+		time.Sleep(100 * time.Millisecond)
+		flow.Pong(ping)
+		account := NewBudget(1 << 20).NewAccount(0)
+		w := Window{Flow: &flow, Account: account, Size: 16 << 10, Max: 100_000}
+		taken, credit, growth := 0, 0, 0
+		for range 100 {
+			time.Sleep(25 * time.Millisecond)
+			c, g := w.Take(w.Size / 2)
+			taken, credit, growth = taken+w.Size/2, credit+c, growth+g
+			if w.Size > w.Max {
+				t.Fatalf("the window has grown to %d", w.Size)
+			}
+		}
+		if w.Size != w.Max || growth != w.Max-16<<10 || account.Used() != int64(growth) {
+			t.Errorf("the window is %d, has grown by %d, and its account has %d", w.Size, growth, account.Used())
+		}
+		if flow.Learned() != 100_000 || w.Ping() != nil {
+			t.Errorf("learned %d", flow.Learned())
+		}
+		flow.learn(1 << 30)
+		if flow.Learned() != maxLearned {
+			t.Errorf("learned %d", flow.Learned())
+		}
+		account.Close()
+		stuck := Window{Flow: &flow, Account: account, Size: 1000, Max: 1 << 20} // there is no room
+		for range 10 {
+			time.Sleep(25 * time.Millisecond)
+			stuck.Take(1000)
+		}
+		if stuck.Size != 1000 {
+			t.Errorf("without room the window has grown to %d", stuck.Size)
+		}
+	})
+}

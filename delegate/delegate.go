@@ -60,8 +60,8 @@ type Config struct {
 	// MaxInFlight is how many commands a connection may have in flight. 0 is 16,384. The server
 	// tells it to the client; the client uses the smaller of both.
 	MaxInFlight int
-	// Window is how many bytes of results (on the server: of inputs) a stream may have under way. 0 is
-	// 256 KiB.
+	// Window is how many bytes of results (on the server: of inputs) a stream may have under way at first. 0 is
+	// 16 KiB.
 	Window int
 	// HandshakeBytes and HandshakeTimeout bound the handshake. 0 is 64 KiB and 5 s.
 	HandshakeBytes   int

@@ -216,17 +216,23 @@ func TestDrop(t *testing.T) {
 	})
 }
 
-// A CANCEL whose COMMAND goes in parts comes after it: the peer would not know the call yet.
+// A CANCEL or CREDIT whose COMMAND goes in parts comes after it: the peer would not know the call yet.
 func TestCancelBehindItsCommand(t *testing.T) {
+	for _, kind := range []core.Kind{core.KindCancel, core.KindCredit} {
+		testBehindItsCommand(t, kind)
+	}
+}
+
+func testBehindItsCommand(t *testing.T, kind core.Kind) {
 	inBubble(t, Config{}, func(t *testing.T, client *Conn, far net.Conn) {
 		jam(t, client)
 		sendLarge(t, client, core.KindCommand, 0, 1, 3*maxFragment)
-		if err := client.Post(core.Frame{Kind: core.KindCancel, Sequence: 1}); err != nil {
+		if err := client.Post(core.Frame{Kind: kind, Sequence: 1}); err != nil {
 			t.Fatal(err)
 		}
 		server := NewConn(far, Config{})
 		mustReceive(t, server)
-		if first, second := mustReceive(t, server), mustReceive(t, server); first.kind != core.KindCommand || second.kind != core.KindCancel {
+		if first, second := mustReceive(t, server), mustReceive(t, server); first.kind != core.KindCommand || second.kind != kind {
 			t.Errorf("got %v, then %v", first.kind, second.kind)
 		}
 	})

@@ -11,7 +11,7 @@ import (
 
 const (
 	// window is how many bytes of each stream may be under way: a few ticks. With the default of
-	// 256 KiB a slow reader would be thousands of ticks behind before any are merged.
+	// 16 KiB at least a slow reader would be hundreds of ticks behind before any are merged.
 	window = 1 << 10
 
 	fastReads = 1000 // ticks that the fast reader takes

@@ -20,7 +20,7 @@
 // last of them. Only then the file gets its name.
 //
 // The progress is honest: the client can be ahead of the server by no more than what is under way
-// (ServerConfig.Window, 256 KiB by default), since Upload waits while the command takes no more.
+// (16 KiB at first, and ServerConfig.Window, 4 MiB by default, at most), since Upload waits while the command takes no more.
 //
 // Read client.go for the client's side and the package commands for the server's. main.go starts a
 // server, progress.go shows the progress, settings.go has the flags.
