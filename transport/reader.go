@@ -391,7 +391,7 @@ func (r *reader) readSome() error {
 			return err
 		}
 	}
-	if r.buffer != nil && r.busy == (cap(r.buffer.Bytes) < readSize) {
+	if r.running && r.buffer != nil && r.busy == (cap(r.buffer.Bytes) < readSize) {
 		r.idle() // target gets one of the other size
 	}
 	for {
