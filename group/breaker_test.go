@@ -3,6 +3,7 @@ package group_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -241,6 +242,32 @@ func TestAProbeWithoutAnAnswer(t *testing.T) {
 		wantError(t, err, core.Unavailable, core.NotSent)
 		time.Sleep(time.Minute + 1)
 		f.served(1)
+	})
+}
+
+// A probe that its caller gives up, here because it has no more inputs for it, makes room for another at once.
+func TestAProbeThatIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, group.Config{Breaker: group.Breaker{Requests: 1, OpenFor: time.Minute}, Retry: once}, "a")
+		f.answer = func(ctx context.Context, m *fake, request core.Request[*lab]) (string, error) {
+			switch request.Command.(type) {
+			case read:
+				return "", lost(core.OutcomeUnknown)
+			case sumUp:
+				<-ctx.Done()
+				return "", ctx.Err()
+			}
+			return m.address, nil
+		}
+		_, err := edict.Call(t.Context(), f.group, read{}, edict.WithFailFast())
+		wantError(t, err, core.Unavailable, core.OutcomeUnknown)
+		time.Sleep(time.Minute + 1)
+		_, err = edict.Upload(t.Context(), f.group, sumUp{}, func(yield func(int, error) bool) { yield(0, io.ErrUnexpectedEOF) })
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the upload ended with %v", err)
+		}
+		f.served(1)
+		wantNothingInFlight(t, f)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ type attempt[T any] struct {
 	began    time.Time
 	tell     func(error) // tells the endpoint's breaker; nil if there is none
 	judged   bool        // it was told
+	left     bool        // it does not count as in flight any more
 }
 
 // newCall returns a call of which nothing is sent.
@@ -58,10 +60,18 @@ func (g *Group[T]) newCall(ctx context.Context, request core.Request[T]) *call[T
 	c, ok := g.calls.Get().(*call[T])
 	if !ok {
 		c = &call[T]{group: g}
+		runtime.SetFinalizer(c, (*call[T]).forget)
 	}
 	c.ctx, c.request, c.attempts = ctx, request, 1
 	c.failFast, c.request.FailFast = request.FailFast, true // so that the group can choose another connection
 	return c
+}
+
+// forget counts a call out whose caller has started it and dropped it, which is allowed; it is the finalizer.
+func (c *call[T]) forget() {
+	if c.current.exchange != nil {
+		c.current.leave()
+	}
 }
 
 // recycle gives back a call that no one else knows of.
@@ -174,14 +184,15 @@ func (g *Group[T]) pick(usable *view[T], command any) (attempt[T], bool) {
 	return attempt[T]{}, false
 }
 
-// adopt makes a the call's exchange.
-func (c *call[T]) adopt(a attempt[T]) {
+// adopt makes a the current attempt, and returns the one before.
+func (c *call[T]) adopt(a attempt[T]) (before attempt[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.current = a
+	before, c.current = c.current, a
 	if c.canceled != nil {
 		a.exchange.Cancel(c.canceled)
 	}
+	return before
 }
 
 // Receive implements core.Exchange.
@@ -280,6 +291,7 @@ func (c *call[T]) Cancel(cause error) {
 	}
 	if c.current.exchange != nil {
 		c.current.exchange.Cancel(cause)
+		c.current.leave() // who has cancelled may drop the call
 	}
 	if c.hedge != nil {
 		c.hedge.cancelLocked(cause)
@@ -330,7 +342,7 @@ func (a *attempt[T]) start(ctx context.Context, request core.Request[T]) (err er
 		if a.exchange != nil {
 			return
 		}
-		a.member.leave()
+		a.leave()
 		if err == nil {
 			err = errNeither // seen by nobody: it panics
 		}
@@ -340,10 +352,18 @@ func (a *attempt[T]) start(ctx context.Context, request core.Request[T]) (err er
 	return err
 }
 
+// leave counts the attempt out, once. Of a call's current attempt call.mu guards it.
+func (a *attempt[T]) leave() {
+	if !a.left {
+		a.left = true
+		a.member.leave()
+	}
+}
+
 // close ends the attempt: what it holds is released.
 func (a *attempt[T]) close() {
 	a.exchange.Close()
-	a.member.leave()
+	a.leave()
 	if !a.judged && a.tell != nil {
 		a.tell(errNeither) // the caller did not wait for an answer
 	}

@@ -73,9 +73,8 @@ func (c *call[T]) receiveHedged(latencies *quantiles) (core.Message, error) {
 		return message, err
 	}
 	c.group.hedgesWon.Add(1)
-	beaten := c.current
+	beaten := c.adopt(h.attempt)
 	beaten.member.endpoint.latency.observe(time.Now(), took)
-	c.adopt(h.attempt)
 	beaten.judge(err)
 	beaten.close()
 	return h.message, h.err

@@ -35,6 +35,11 @@ func hedged(t *testing.T, config group.Config, unusual func(ctx context.Context,
 		if _, err := edict.Call(t.Context(), f.group, read{}); err != nil {
 			t.Fatal(err)
 		}
+		for _, err := range edict.Stream(t.Context(), f.group, count{To: 1}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if n := f.group.Stats().Hedges; n != 0 {
 		t.Errorf("%d hedges while all was as usual", n)

@@ -105,9 +105,10 @@ func TestBudget(t *testing.T) {
 		time.Sleep(time.Second)
 		take(1) // two halves
 		time.Sleep(time.Hour)
+		take(2) // the reserve
 		for range 100 {
 			b.deposit()
 		}
-		take(2) // the reserve
+		take(2)
 	})
 }

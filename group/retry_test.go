@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -424,6 +425,42 @@ func TestCallsWaitForAConnection(t *testing.T) {
 		_, err = edict.Call(ctx, f.group, who{})
 		wantError(t, err, core.DeadlineExceeded, core.NotSent)
 	})
+}
+
+// A call that was cancelled, or just dropped, is not in flight for ever.
+func TestCallsThatNobodyReceives(t *testing.T) {
+	f := newFakes(t, group.Config{}, "a") // without the fake clock, which does not wait for the garbage collector
+	f.answer = hold(nil)
+	inFlight := func() int { return f.group.Stats().Endpoints[0].InFlight }
+	start := func() *edict.Invocation[string] {
+		running, err := edict.Start(context.Background(), f.group, wait{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return running
+	}
+	running := start()
+	if n := inFlight(); n != 1 {
+		t.Errorf("%d calls are in flight", n)
+	}
+	running.Cancel()
+	if n := inFlight(); n != 0 {
+		t.Errorf("%d calls are in flight after Cancel", n)
+	}
+	if _, err := running.Receive(); edict.CodeOf(err) != core.Canceled {
+		t.Error(err)
+	}
+	if n := inFlight(); n != 0 {
+		t.Errorf("%d calls are in flight after Receive", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := edict.Start(ctx, f.group, wait{}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	until(t, "the context's end has counted the call out", func() bool { return inFlight() == 0 })
+	start()
+	until(t, "the garbage collector has counted the call out", func() bool { runtime.GC(); return inFlight() == 0 })
 }
 
 // Interceptors and servers can tell attempts apart.
