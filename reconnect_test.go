@@ -680,6 +680,7 @@ func TestFailFast(t *testing.T) {
 			t.Error(sum, err)
 		}
 		s.stop()
+		synctest.Wait()
 		for i := range 3 {
 			start := time.Now()
 			_, err := edict.Call(t.Context(), client, add{2, 3}, edict.WithFailFast())
