@@ -326,7 +326,8 @@ func TestAByteASecond(t *testing.T) {
 	}
 }
 
-// The same with real sockets, whose reader waits in another way, and real time.
+// The same with real sockets, whose reader waits in another way, and real time. What comes slowly and is whole is
+// left to the fake clock: here a busy machine would make it late.
 func TestAByteNowAndThenOverSockets(t *testing.T) {
 	options := edict.ServerConfig{FrameTimeout: 200 * time.Millisecond}
 	serverTLS, clientTLS := certificates(t)
@@ -337,7 +338,7 @@ func TestAByteNowAndThenOverSockets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			honest := b.client()
 			large := transport.AppendFrame(nil, core.Frame{Kind: core.KindCommand, Command: number("repeat"), Sequence: 1, Body: make([]byte, 5000)})
-			for _, size := range []int{1, 10, 100, 4000} {
+			for _, size := range []int{1, 10, 100} {
 				conn := b.handshaken()
 				said := make(chan string, 1)
 				began := time.Now()
@@ -354,26 +355,6 @@ func TestAByteNowAndThenOverSockets(t *testing.T) {
 				if took := time.Since(began); took < 200*time.Millisecond {
 					t.Errorf("%d bytes: it was ended after %v", size, took)
 				}
-			}
-			// What is complete in time, again and again, is not meant, though the deadline passes meanwhile.
-			conn := b.handshaken()
-			began := time.Now()
-			for time.Since(began) < 500*time.Millisecond {
-				ping := transport.AppendFrame(nil, core.Frame{Kind: core.KindPing, Body: []byte("slowly")})
-				for _, part := range [][]byte{ping[:3], ping[3:]} {
-					if _, err := conn.Write(part); err != nil {
-						t.Fatal(err)
-					}
-					time.Sleep(10 * time.Millisecond)
-				}
-			}
-			time.Sleep(300 * time.Millisecond) // and silence between frames
-			pong := make([]byte, transport.HeaderSize)
-			if _, err := conn.Write(transport.AppendFrame(nil, core.Frame{Kind: core.KindPing})); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := io.ReadFull(conn, pong); err != nil || core.Kind(pong[4]) != core.KindPong {
-				t.Errorf("%v, % x", err, pong)
 			}
 			wantSum(t, honest)
 		})
