@@ -168,8 +168,8 @@ func TestServerStats(t *testing.T) {
 	c.read()
 	c.conn.Close(nil)
 	client.Close()
-	for b.server.Connections() > 0 {
-		time.Sleep(time.Millisecond)
+	if err := b.server.Shutdown(t.Context()); err != nil { // waits for the sessions
+		t.Error(err)
 	}
 	if stats := b.server.Stats(); len(stats.Connections) != 0 || stats.Total != total || stats.BudgetUsed != 0 {
 		t.Errorf("at the end %+v", stats)
