@@ -179,7 +179,9 @@ func (b boxed[V]) Decode(src []byte) (value V, err error) {
 
 // Equal reports whether two values are the same after a journey over the wire. It is
 // reflect.DeepEqual, but NaN equals itself, no elements equal nil, messages are compared by
-// proto.Equal, and values with a method Equal, such as time.Time, by that.
+// proto.Equal, and values with a method Equal, such as time.Time, by that. Integers in interfaces are
+// equal if their values are: a codec may write them in their shortest form, and then their type there
+// depends on how they were written.
 func Equal(a, b any) bool { return equal(reflect.ValueOf(a), reflect.ValueOf(b)) }
 
 func equal(a, b reflect.Value) bool {
@@ -207,7 +209,18 @@ func equal(a, b reflect.Value) bool {
 		if a.IsNil() || b.IsNil() {
 			return a.IsNil() == b.IsNil()
 		}
-		return equal(a.Elem(), b.Elem())
+		a, b := a.Elem(), b.Elem()
+		switch {
+		case a.CanInt() && b.CanUint():
+			return a.Int() >= 0 && uint64(a.Int()) == b.Uint()
+		case a.CanUint() && b.CanInt():
+			return b.Int() >= 0 && uint64(b.Int()) == a.Uint()
+		case a.CanInt() && b.CanInt():
+			return a.Int() == b.Int()
+		case a.CanUint() && b.CanUint():
+			return a.Uint() == b.Uint()
+		}
+		return equal(a, b)
 	case reflect.Slice, reflect.Array:
 		if a.Len() != b.Len() {
 			return false

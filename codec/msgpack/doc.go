@@ -12,6 +12,12 @@
 // length must fit in the bytes that follow, nesting is at most 10,000 deep, and there is exactly one
 // value.
 //
+// # Integers in interfaces
+//
+// Integers are written in the shortest form that holds them. Where the target is an interface the form
+// decides the type: an int of 5 arrives as int8, one of 200 as uint8, one of 70,000 as uint32. A field
+// with a type of its own has none of this.
+//
 // # Times
 //
 // A time.Time keeps its nanoseconds and loses its location: it is decoded in the local one.
