@@ -53,7 +53,7 @@ var payload = echo.Echo{Flag: true, Number: 1 << 40, Text: strings.Repeat("x", 1
 func BenchmarkUnary(b *testing.B) {
 	for _, n := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("inflight=%d", n), func(b *testing.B) {
-			client := serveEcho(b, edict.WithCodecs(echo.MUS))
+			client := serveEcho(b, []edict.Option{edict.WithCodecs(echo.MUS)})
 			ctx := b.Context()
 			inFlight(b, n, func() {
 				reply, err := edict.Call(ctx, client, payload)
@@ -65,14 +65,34 @@ func BenchmarkUnary(b *testing.B) {
 	}
 }
 
-func serveEcho(t testing.TB, codecs edict.Option, dialing ...edict.DialOption) *edict.Client[*echo.Receiver] {
-	server := edict.NewServer(&echo.Receiver{}, echo.Commands, codecs)
+// BenchmarkUnaryResumable is to be compared with BenchmarkUnary.
+func BenchmarkUnaryResumable(b *testing.B) {
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("inflight=%d", n), func(b *testing.B) {
+			client := serveEcho(b, []edict.Option{edict.WithCodecs(echo.MUS), edict.WithResume(edict.Resume{})})
+			ctx := b.Context()
+			inFlight(b, n, func() {
+				reply, err := edict.Call(ctx, client, payload)
+				if err != nil || reply != echo.Message(payload) {
+					b.Error(reply, err)
+				}
+			})
+		})
+	}
+}
+
+func serveEcho(t testing.TB, options []edict.Option, dialing ...edict.DialOption) *edict.Client[*echo.Receiver] {
+	var serving []edict.ServerOption
+	for _, option := range options {
+		serving, dialing = append(serving, option), append(dialing, option)
+	}
+	server := edict.NewServer(&echo.Receiver{}, echo.Commands, serving...)
 	listener, err := server.Listen("tcp://127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	go server.Serve(listener)
-	client, err := edict.Dial(t.Context(), "tcp://"+listener.Addr().String(), echo.Commands, append(dialing, codecs)...)
+	client, err := edict.Dial(t.Context(), "tcp://"+listener.Addr().String(), echo.Commands, dialing...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +176,7 @@ func BenchmarkRaw(b *testing.B) {
 func BenchmarkUnaryBesideUnread(b *testing.B) {
 	for _, unread := range []int{0, 1} {
 		b.Run(fmt.Sprintf("unread=%d", unread), func(b *testing.B) {
-			client := serveEcho(b, edict.WithCodecs(echo.MUS))
+			client := serveEcho(b, []edict.Option{edict.WithCodecs(echo.MUS)})
 			ctx, cancel := context.WithCancel(b.Context())
 			defer cancel()
 			for range unread {
@@ -183,7 +203,7 @@ func BenchmarkUnaryBesideLarge(b *testing.B) {
 	const large = 100 << 20
 	for _, beside := range []int{0, 1} {
 		b.Run(fmt.Sprintf("large=%d", beside), func(b *testing.B) {
-			client := serveEcho(b, edict.WithCodecs(echo.MUS), edict.ClientConfig{MaxFrame: 2 * large})
+			client := serveEcho(b, []edict.Option{edict.WithCodecs(echo.MUS)}, edict.ClientConfig{MaxFrame: 2 * large})
 			ctx, cancel := context.WithCancel(b.Context())
 			var group sync.WaitGroup
 			for range beside {

@@ -13,7 +13,7 @@ import (
 // The budget of DESIGN.md section 5 for a unary call with MUS and a payload of 128 bytes, client and
 // server together: 6 allocations and 600 bytes. (Not with the race detector, which allocates itself.)
 func TestUnaryBudget(t *testing.T) {
-	allocations, size := spent(t, serveEcho(t, edict.WithCodecs(echo.MUS)))
+	allocations, size := spent(t, serveEcho(t, []edict.Option{edict.WithCodecs(echo.MUS)}))
 	if allocations > 6 {
 		t.Errorf("%v allocations per call, at most 6 are in the budget", allocations)
 	}
@@ -24,7 +24,7 @@ func TestUnaryBudget(t *testing.T) {
 
 // A call of a client that reconnects has one allocation more, in which it is kept to be sent again.
 func TestUnaryBudgetWithReconnect(t *testing.T) {
-	allocations, size := spent(t, serveEcho(t, edict.WithCodecs(echo.MUS), edict.WithReconnect(edict.Reconnect{})))
+	allocations, size := spent(t, serveEcho(t, []edict.Option{edict.WithCodecs(echo.MUS)}, edict.WithReconnect(edict.Reconnect{})))
 	if allocations > 7 {
 		t.Errorf("%v allocations per call, at most 7 are in the budget", allocations)
 	}

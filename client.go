@@ -95,6 +95,9 @@ func makeClient[T any](address string, commands *Registry[T], options []DialOpti
 			return nil, &Error{Code: InvalidArgument, Outcome: NotSent, Message: err.Error(), Cause: err}
 		}
 	}
+	if settings.resume != nil && settings.reconnect == nil {
+		settings.reconnect = &Reconnect{}
+	}
 	c := &Client[T]{registry: commands}
 	c.life = life{address: address, settings: settings, definitions: definitions(commands), bind: bind(commands)}
 	for _, interceptor := range slices.Backward(settings.interceptors) {

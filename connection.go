@@ -23,9 +23,12 @@ type life struct {
 	present atomic.Pointer[connection] // the last one made; nil before the first
 	states  delegate.States
 	// supervisor makes connections; nil if there is to be one only. Set before the client is used.
-	supervisor                  *delegate.Supervisor[*connection]
-	observing                   sync.WaitGroup // the observer's goroutine
-	attempts, connected, resent atomic.Uint64
+	supervisor                           *delegate.Supervisor[*connection]
+	observing                            sync.WaitGroup // the observer's goroutine
+	attempts, connected, resumed, resent atomic.Uint64
+	numbers                              atomic.Uint64 // of the commands, for a server with a journal
+
+	last *connection // whose session the next one may go on with; owned by whoever calls connect
 }
 
 // connection is one connection with the commands bound to what its handshake has agreed on. It is a
@@ -35,6 +38,10 @@ type connection struct {
 	carrier  *transport.Conn
 	commands []clientCommand // by the registry's index, which is also the number on the wire
 	peer     Peer
+
+	ticket  *delegate.Ticket // to resume it with; nil if it can't be; owned by whoever calls life.connect
+	session delegate.SessionID
+	journal bool // the server remembers commands by their numbers
 }
 
 // clientCommand is a command bound to the connection's codec.
@@ -62,7 +69,7 @@ func (l *life) begin(ctx context.Context) error {
 	}
 	l.observe()
 	l.states.Set(StateConnecting, 1, nil)
-	connection, err := l.connect(ctx, func() { l.states.Set(StateHandshaking, 1, nil) })
+	connection, err := l.connect(ctx, nil, func() { l.states.Set(StateHandshaking, 1, nil) })
 	if err != nil {
 		l.states.Set(StateClosed, 1, err)
 		return err
@@ -89,8 +96,9 @@ func (l *life) observe() {
 	l.observing.Go(func() { l.states.Observe(observer) })
 }
 
-// connect makes one connection. All that may be another one at the next attempt is asked for here.
-func (l *life) connect(ctx context.Context, handshaking func()) (*connection, error) {
+// connect makes one connection. All that may be another one at the next attempt is asked for here. If lost is not
+// nil it resumes that, or lets it end.
+func (l *life) connect(ctx context.Context, lost *connection, handshaking func()) (*connection, error) {
 	l.attempts.Add(1)
 	token, err := l.settings.askForToken(ctx)
 	if err != nil {
@@ -108,13 +116,53 @@ func (l *life) connect(ctx context.Context, handshaking func()) (*connection, er
 	carrier := transport.NewConn(conn, transport.Config{
 		WriteTimeout: l.settings.config.WriteTimeout, FrameTimeout: l.settings.config.FrameTimeout,
 	})
-	agreement, err := delegate.Connect(ctx, carrier, l.settings.handshake(l.definitions, token))
+	handshake := l.settings.handshake(l.definitions, token)
+	l.askForSession(ctx, lost, &handshake)
+	agreement, err := delegate.Connect(ctx, carrier, handshake)
+	if err == nil && agreement.Resumed {
+		err = lost.resume(ctx, carrier, agreement)
+	}
 	if err != nil {
 		endHandshake(ctx, carrier, err)
 		return nil, err
 	}
 	l.connected.Add(1)
-	return l.newConnection(carrier, agreement), nil
+	if agreement.Resumed {
+		l.resumed.Add(1)
+		return lost, nil
+	}
+	if lost != nil {
+		lost.Forgo(&Error{Code: Unavailable, Message: "the session is lost: " + agreement.Lost})
+	}
+	l.last = l.newConnection(carrier, agreement)
+	return l.last, nil
+}
+
+// askForSession lets a handshake ask for a session that can be resumed, the one of lost if there is one.
+func (l *life) askForSession(ctx context.Context, lost *connection, handshake *delegate.Config) {
+	handshake.Resumes = l.settings.resume != nil
+	switch {
+	case lost != nil:
+		if received, err := lost.carrier.Suspend(ctx); err == nil {
+			handshake.Resume, handshake.Received = lost.ticket, received
+			return
+		}
+		fallthrough // it has ended
+	case l.last != nil && l.last.journal && l.last.engine.Err() != nil:
+		// The connection can't be resumed, but the server remembers what became of its commands.
+		handshake.Resume, handshake.Received = l.last.ticket, delegate.NothingKept
+	}
+}
+
+// resume lets the connection go on with the one that carrier has.
+func (c *connection) resume(ctx context.Context, carrier *transport.Conn, agreement delegate.Agreement) error {
+	c.ticket = agreement.Ticket
+	err := c.carrier.Attach(ctx, carrier, agreement.PeerReceived)
+	if err != nil {
+		err = &Error{Code: Unavailable, Message: "the session can't be resumed: " + err.Error(), Cause: err}
+		c.Forgo(err)
+	}
+	return err
 }
 
 func (l *life) dial(ctx context.Context) (net.Conn, error) {
@@ -134,7 +182,14 @@ func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
 // newConnection puts an agreement into force.
 func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreement) *connection {
 	chosen, _ := codecNamed(l.settings.codecs, agreement.Codec) // Connect has seen that it was offered
-	c := &connection{carrier: carrier, commands: l.bind(chosen), peer: peerOf(carrier.NetConn(), agreement)}
+	c := &connection{
+		carrier: carrier, commands: l.bind(chosen), peer: peerOf(carrier.NetConn(), agreement),
+		ticket: agreement.Ticket, journal: agreement.Journal,
+	}
+	if c.ticket != nil {
+		c.session = c.ticket.ID
+		carrier.Resumable(l.settings.resume.Bytes, func(error) {}, nil) // the supervisor waits for Lost
+	}
 	for i := range c.commands {
 		command := &c.commands[i]
 		if command.unusable = agreement.Unusable[i]; command.unusable != nil {
@@ -209,8 +264,17 @@ func (c *connection) Err() error {
 	if away := c.engine.AwayError(); away != nil {
 		return away
 	}
+	if cause := c.carrier.LossCause(); cause != nil {
+		return &Error{Code: Unavailable, Message: "connection lost: " + cause.Error(), Cause: cause}
+	}
 	return nil
 }
+
+// Lost implements delegate.Link.
+func (c *connection) Lost() <-chan struct{} { return c.carrier.Lost() }
+
+// Forgo implements delegate.Link.
+func (c *connection) Forgo(cause error) { c.carrier.Forgo(cause) }
 
 // Shutdown implements delegate.Link.
 func (c *connection) Shutdown(ctx context.Context) error { return c.engine.Shutdown(ctx) }

@@ -147,6 +147,7 @@ type shared struct {
 	tls          *tls.Config
 	logger       *slog.Logger
 	budget       *Budget
+	resume       *Resume // nil: connections end when they are lost
 }
 
 func defaultShared() shared { return shared{codecs: []codec.Codec{json.Codec}} }

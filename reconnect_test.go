@@ -29,12 +29,18 @@ type site struct {
 }
 
 func atSite(t *testing.T, story func(t *testing.T, s *site)) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		s.start()
+		story(t, s)
+	})
+}
+
+// atEmptySite is atSite without a server.
+func atEmptySite(t *testing.T, story func(t *testing.T, s *site)) {
 	synctest.Test(t, func(t *testing.T) {
 		// Who waits for ever would be kept from it by the clients, whose clocks go on.
 		defer time.AfterFunc(10*time.Hour, func() { panic("the story does not come to its end") }).Stop()
-		s := &site{t: t, network: edicttest.New(edicttest.Config{}), lab: newLab()}
-		s.start()
-		story(t, s)
+		story(t, &site{t: t, network: edicttest.New(edicttest.Config{}), lab: newLab()})
 	})
 }
 

@@ -41,6 +41,8 @@ func (l *life) startSteady(ctx context.Context, call request) (Exchange, error) 
 	var err error
 	if c.connection == nil {
 		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
+	} else if call.failFast && !c.connection.carrier.Attached() {
+		return nil, c.final(&Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection: it is being resumed"})
 	} else if c.exchange, err = c.connection.start(ctx, &c.request); err == nil {
 		return c, nil
 	}

@@ -53,6 +53,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
 		KeepaliveInterval: config.KeepaliveInterval, KeepaliveTimeout: config.KeepaliveTimeout,
+		Sessions: s.settings.sessions(),
 	})
 	s.invoker = handler.NewInvoker(handler.Config{
 		MaxInFlight: config.MaxInFlightServer, IdleWorkers: config.IdleWorkers,
@@ -166,13 +167,23 @@ func (s *session) Serve() {
 		s.carrier.Close(err)
 		return
 	}
+	if agreement.Resumed {
+		return // the session of the connection that was lost goes on
+	}
 	connection := s.server.newConnection(s.carrier, account, agreement)
+	if agreement.Session != nil {
+		agreement.Session.Begin(nil)
+	}
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
 	s.server.opened(connection)
 	defer s.server.closed(connection)
-	if err := connection.Serve(); !connection.OrderlyEnd(err) {
+	err = connection.Serve()
+	if agreement.Session != nil {
+		agreement.Session.End(err)
+	}
+	if !connection.OrderlyEnd(err) {
 		logger.Warn("edict: connection broke", "peer", s.carrier.NetConn().RemoteAddr(), "client", agreement.PeerName, "error", err)
 	}
 }

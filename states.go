@@ -75,6 +75,8 @@ func (c *Client[T]) Changes(ctx context.Context) iter.Seq[StateChange] {
 type ClientStats struct {
 	// Connections were made. Attempts to make one were begun.
 	Connections, Attempts uint64
+	// Resumed is how many of the connections went on with one that was lost (WithResume).
+	Resumed uint64
 	// Resent is how often a call was sent again because its connection was lost or went away.
 	Resent uint64
 }
@@ -82,6 +84,6 @@ type ClientStats struct {
 // Stats returns the client's counters.
 func (c *Client[T]) Stats() ClientStats {
 	return ClientStats{
-		Connections: c.life.connected.Load(), Attempts: c.life.attempts.Load(), Resent: c.life.resent.Load(),
+		Connections: c.life.connected.Load(), Attempts: c.life.attempts.Load(), Resumed: c.life.resumed.Load(), Resent: c.life.resent.Load(),
 	}
 }

@@ -23,7 +23,7 @@ const (
 	KindError    Kind = 0x15 // server to client: the call ended with an error
 	KindCancel   Kind = 0x16 // client to server: the caller gave up
 	KindCredit   Kind = 0x17 // room for more results, from the client, or inputs, from the server
-	KindAck      Kind = 0x18 // reserved: results that need not be kept for a resume
+	KindAck      Kind = 0x18 // what has come up to a position need not be kept for a resume
 	KindAbort    Kind = 0x19 // the message of which a part was sent is given up
 
 	KindPing    Kind = 0x20
@@ -210,6 +210,15 @@ type Transport interface {
 	// Wait waits until the goroutines that the transport started have ended, after Close and after Run has
 	// returned.
 	Wait()
+}
+
+// Resumable is an optional interface of Transports that survive the loss of the connection underneath. To its user
+// such a loss is nothing but a slow network.
+type Resumable interface {
+	// Attached reports whether there is a connection underneath at present.
+	Attached() bool
+	// Break gives up the connection underneath, because of cause. If it can't be resumed that closes the Transport.
+	Break(cause error)
 }
 
 // Budgeted is an optional interface of Transports that keep what they hold within a budget: messages of which

@@ -19,7 +19,8 @@ const keepaliveSteps = 4
 
 // Keepalive finds out whether the peer of a connection is still there, and how far away it is. When
 // nothing was received for an interval (for three quarters of it at least), it sends a PING; when nothing is
-// received for the timeout after that, it closes the transport with an error that matches ErrSilent. So a
+// received for the timeout after that, it closes the transport with an error that matches ErrSilent (if that is
+// Resumable, it breaks the connection underneath, and goes on with the next one). So a
 // peer that has vanished is noticed within interval and timeout of its last byte, and a connection on
 // which something comes again and again is never pinged.
 //
@@ -96,12 +97,17 @@ func (k *Keepalive) step() time.Duration { return max(1, k.interval/keepaliveSte
 // look is what the timer calls. It does one thing, the right one at this moment, and sets the timer anew.
 func (k *Keepalive) look() {
 	received := k.transport.Received()
+	resumable, _ := k.transport.(Resumable)
+	attached := resumable == nil || resumable.Attached()
 	k.mu.Lock()
 	if k.stopped {
 		k.mu.Unlock()
 		return
 	}
 	now := time.Now()
+	if !attached { // nothing can come
+		k.quiet, k.pinged = now, time.Time{}
+	}
 	late := now.Sub(k.due) > k.step()
 	if received != k.received { // since the last look, and who knows when
 		k.received, k.quiet, k.pinged = received, k.looked, time.Time{}
@@ -124,7 +130,7 @@ func (k *Keepalive) look() {
 		ping = binary.LittleEndian.AppendUint64(nil, k.stamp)
 		next = min(next, k.timeout)
 	}
-	if !dead {
+	if !dead || resumable != nil {
 		k.due = now.Add(next)
 		k.timer.Reset(next)
 	}
@@ -132,8 +138,13 @@ func (k *Keepalive) look() {
 
 	switch {
 	case dead:
-		k.transport.Close(fmt.Errorf("%w: nothing came from it for %v, nor an answer to a PING for %v",
-			ErrSilent, now.Sub(k.quiet).Round(time.Millisecond), k.timeout))
+		cause := fmt.Errorf("%w: nothing came from it for %v, nor an answer to a PING for %v",
+			ErrSilent, now.Sub(k.quiet).Round(time.Millisecond), k.timeout)
+		if resumable != nil {
+			resumable.Break(cause)
+		} else {
+			k.transport.Close(cause)
+		}
 	case ping != nil:
 		// An error means that the connection has ended.
 		_ = k.transport.Post(Frame{Kind: KindPing, Body: ping})

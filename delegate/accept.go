@@ -37,7 +37,7 @@ func (a *Acceptor) Accept(conn *transport.Conn, full *core.Error) (Agreement, er
 		return Agreement{}, err
 	}
 	greeting, err := a.receiveHello(conn)
-	if err == nil && full != nil {
+	if err == nil && full != nil && !a.config.Sessions.known(&greeting) { // one that is counted in comes back
 		err = full
 	}
 	var principal *core.Principal
@@ -46,11 +46,14 @@ func (a *Acceptor) Accept(conn *transport.Conn, full *core.Error) (Agreement, er
 	}
 	var agreement Agreement
 	if err == nil { // who is not let in learns nothing of what the server has
-		agreement, err = a.answer(conn, greeting)
+		agreement, err = a.answer(conn, greeting, principal, deadline)
 		agreement.Principal = principal
 	}
 	switch e := err.(type) {
 	case nil:
+		if agreement.Resumed { // then the connection is another Conn's
+			return agreement, nil
+		}
 		return agreement, conn.SetDeadline(time.Time{})
 	case *core.Error: // a reason that the client can be told
 		a.reject(conn, e)
@@ -109,7 +112,7 @@ func silence(err error, timeout time.Duration) error {
 }
 
 // answer chooses what both sides can do and tells the client.
-func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, error) {
+func (a *Acceptor) answer(conn *transport.Conn, greeting hello, principal *core.Principal, deadline time.Time) (Agreement, error) {
 	agreement := Agreement{
 		Version: greeting.version, PeerName: greeting.name,
 		MaxInFlight: a.config.MaxInFlight, Window: int(min(greeting.window, maxWindow)), InputWindow: a.config.Window,
@@ -143,12 +146,54 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello) (Agreement, erro
 		agreement.Commands = append(agreement.Commands, index)
 		agreement.Names = append(agreement.Names, command.name)
 	}
+	var resumed *Session
+	if greeting.resume != nil && a.config.Sessions != nil {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		var err error
+		if resumed, err = a.settleSession(ctx, conn, &greeting, principal, &reply, &agreement); err != nil {
+			return Agreement{}, err
+		}
+		if resumed != nil {
+			defer resumed.release()
+		}
+	}
 	conn.SendPreface(preface(byte(agreement.Version), byte(agreement.Version)))
 	if err := conn.Post(core.Frame{Kind: core.KindWelcome, Body: appendWelcome(nil, reply)}); err != nil {
 		return Agreement{}, err
 	}
+	if resumed != nil {
+		return agreement, resumed.attach(conn, core.Position(greeting.received))
+	}
 	conn.SetLimits(agreement.MaxReceive, agreement.MaxSend)
 	return agreement, nil
+}
+
+// settleSession gives the client the session that it wants to resume, which is returned suspended, or a new one.
+func (a *Acceptor) settleSession(ctx context.Context, conn *transport.Conn, greeting *hello, principal *core.Principal, reply *welcome, agreement *Agreement) (*Session, error) {
+	sessions := a.config.Sessions
+	reply.journal = sessions.config.Identities != nil
+	agreement.Journal = reply.journal
+	if greeting.resumes {
+		session, lost := sessions.find(*greeting.resume, principal)
+		if session != nil {
+			received, ticket, err := session.suspend(ctx, greeting.resume.Secret, principal, core.Position(greeting.received))
+			if err == nil {
+				reply.session, reply.resumed, reply.received = &ticket, true, uint64(received)
+				agreement.Resumed = true
+				return session, nil
+			}
+			lost = err.Error()
+		}
+		reply.lost = lost[:min(len(lost), maxName)]
+	}
+	ticket, identity, err := sessions.issue(greeting, principal)
+	if err != nil {
+		return nil, core.Errorf(core.Unavailable, "the server can't remember the session: %v", err)
+	}
+	reply.session = &ticket
+	agreement.Session = sessions.begin(ticket, identity, conn)
+	return nil, nil
 }
 
 // firstCommon returns the first name of offered that is among own, or "" if there is none.

@@ -51,6 +51,12 @@ func connect(conn *transport.Conn, config Config) (Agreement, error) {
 		maxFrame: uint64(config.MaxFrame), window: uint64(config.Window), token: config.Token,
 		keepalive: milliseconds(config.KeepaliveInterval),
 	}
+	if config.Resumes {
+		greeting.resume = new(Ticket)
+	}
+	if config.Resume != nil {
+		greeting.resume, greeting.resumes, greeting.received = config.Resume, true, uint64(config.Received)
+	}
 	for _, command := range config.Commands {
 		greeting.commands = append(greeting.commands, commandID{command.Name, command.Shape.Fingerprint()})
 	}
@@ -130,6 +136,14 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 		InputWindow:       int(min(reply.window, maxWindow)),
 		KeepaliveInterval: grantedKeepalive(config.KeepaliveInterval, reply.keepalive), KeepaliveTimeout: config.KeepaliveTimeout,
 		Unusable: map[int]*core.Error{},
+		Ticket:   reply.session, Resumed: reply.resumed, PeerReceived: core.Position(reply.received), Lost: reply.lost,
+		Journal: reply.journal,
+	}
+	switch {
+	case reply.session != nil && !config.Resumes, reply.journal && reply.session == nil:
+		return Agreement{}, failed(core.Internal, errors.New("the server gave a session that was not asked for"))
+	case reply.resumed && (config.Resume == nil || reply.session == nil || reply.session.ID != config.Resume.ID):
+		return Agreement{}, failed(core.Internal, errors.New("the server resumed a session that was not asked for"))
 	}
 	var differing []error
 	for _, d := range reply.differences {

@@ -83,6 +83,13 @@ type Config struct {
 	InsecureToken bool
 	// Authenticator decides who a client is; nil lets in everyone. Server only.
 	Authenticator auth.Authenticator
+	// Resumes lets a client ask for a session that can be resumed; Resume, if not nil, is the one that it wants to
+	// resume, and Received up to where it has received frames of that. Client only.
+	Resumes  bool
+	Resume   *Ticket
+	Received core.Position
+	// Sessions are the server's connections that can be resumed; nil if none can. Server only.
+	Sessions *Sessions
 	// Logger gets the stack of an authenticator that panics. nil is slog.Default(). Server only.
 	Logger *slog.Logger
 }
@@ -140,6 +147,17 @@ type Agreement struct {
 	KeepaliveInterval, KeepaliveTimeout time.Duration
 	// RoundTripTime is how long the server has taken to answer HELLO. Client only.
 	RoundTripTime time.Duration
+	// Ticket lets the client resume the connection; nil if it can't. Client only.
+	Ticket *Ticket
+	// Resumed is true if the connection goes on with an earlier one, of which the server has received
+	// PeerReceived: see transport.Conn.Attach. On the server that is done then. Lost is why, if it was asked for and is not.
+	Resumed      bool
+	PeerReceived core.Position
+	Lost         string
+	// Journal is true if the server remembers commands by their numbers, also when it is restarted.
+	Journal bool
+	// Session is the session that a connection begins, if it can be resumed. Server only.
+	Session *Session
 	// Commands says for each number which of the commands in the server's Config it stands for, -1
 	// for one that the server doesn't have. Server only.
 	Commands []int

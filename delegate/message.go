@@ -3,6 +3,7 @@ package delegate
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/edict-go/edict/auth"
 	"github.com/edict-go/edict/core"
@@ -21,6 +22,9 @@ const (
 	// uvarint: after how many milliseconds without a byte the client would send a PING; absent if never
 	helloKeepalive = 7
 	helloToken     = 8 // bytes: what the client authenticates itself with; absent or empty if there is none
+	// empty: the client would like a session that can be resumed; else the one to resume: ID, secret, uvarint: the
+	// position up to which it has received
+	helloSession = 9
 
 	welcomeName        = 1 // text: what the server calls itself
 	welcomeCodec       = 2 // text: the codec that it chose
@@ -32,6 +36,10 @@ const (
 	welcomeCompression = 7
 	// uvarint: after how many milliseconds the client may send one; absent if it has not asked
 	welcomeKeepalive = 8
+	welcomeSession   = 9  // the client's session: ID, secret for the next time, uvarint: milliseconds that it is kept
+	welcomeReceived  = 10 // uvarint: the session is resumed; the server has received up to this position
+	welcomeLost      = 11 // text: why the session can't be resumed that the client has asked for
+	welcomeJournal   = 12 // uvarint, 1: commands must have numbers (FlagNumbered)
 
 	rejectError = 1 // as the body of an ERROR frame
 )
@@ -54,7 +62,10 @@ type hello struct {
 	maxFrame     uint64
 	window       uint64
 	token        auth.Token
-	keepalive    uint64 // milliseconds; 0 is none
+	keepalive    uint64  // milliseconds; 0 is none
+	resume       *Ticket // not nil: the client would like a session
+	resumes      bool    // this one, of which it has received up to
+	received     uint64
 }
 
 // commandID is a command as HELLO names it; its index is its number.
@@ -72,7 +83,12 @@ type welcome struct {
 	maxFrame    uint64
 	maxInFlight uint64
 	window      uint64
-	keepalive   uint64 // milliseconds; 0 is none
+	keepalive   uint64  // milliseconds; 0 is none
+	session     *Ticket // nil if the connection can't be resumed
+	resumed     bool
+	received    uint64 // with resumed
+	lost        string
+	journal     bool
 }
 
 // difference is a command that the server does not have, or has in another shape. On the wire: the
@@ -118,6 +134,12 @@ func appendHello(dst []byte, h hello) []byte {
 	if !h.token.IsZero() {
 		dst = appendText(dst, helloToken, h.token.Reveal())
 	}
+	switch {
+	case h.resumes:
+		dst = appendField(dst, helloSession, appendTicket(nil, *h.resume, h.received))
+	case h.resume != nil:
+		dst = appendField(dst, helloSession, nil)
+	}
 	return dst
 }
 
@@ -158,6 +180,11 @@ func decodeHello(src []byte) (hello, error) {
 			h.token = auth.NewToken(string(value))
 		case helloKeepalive:
 			h.keepalive, err = number(value)
+		case helloSession:
+			h.resume, h.resumes = new(Ticket), len(value) > 0
+			if h.resumes {
+				*h.resume, h.received, err = decodeTicket(value)
+			}
 		}
 		return err
 	})
@@ -175,6 +202,18 @@ func appendWelcome(dst []byte, w welcome) []byte {
 	}
 	if w.keepalive > 0 {
 		dst = appendNumber(dst, welcomeKeepalive, w.keepalive)
+	}
+	if w.session != nil {
+		dst = appendField(dst, welcomeSession, appendTicket(nil, *w.session, milliseconds(w.session.TTL)))
+	}
+	if w.resumed {
+		dst = appendNumber(dst, welcomeReceived, w.received)
+	}
+	if w.lost != "" {
+		dst = appendText(dst, welcomeLost, w.lost)
+	}
+	if w.journal {
+		dst = appendNumber(dst, welcomeJournal, 1)
 	}
 	for _, d := range w.differences {
 		value := binary.AppendUvarint(nil, d.number)
@@ -210,6 +249,20 @@ func decodeWelcome(src []byte) (welcome, error) {
 			w.compression, err = text(value)
 		case welcomeKeepalive:
 			w.keepalive, err = number(value)
+		case welcomeSession:
+			var ttl uint64
+			w.session = new(Ticket)
+			*w.session, ttl, err = decodeTicket(value)
+			w.session.TTL = time.Duration(min(ttl, uint64(maxSessionTTL/time.Millisecond))) * time.Millisecond
+		case welcomeReceived:
+			w.resumed = true
+			w.received, err = number(value)
+		case welcomeLost:
+			w.lost, err = text(value)
+		case welcomeJournal:
+			var one uint64
+			one, err = number(value)
+			w.journal = one == 1
 		}
 		return err
 	})

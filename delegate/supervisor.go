@@ -23,13 +23,19 @@ type Link interface {
 	Shutdown(ctx context.Context) error
 	// Close closes it at once. Both wait for its goroutines.
 	Close() error
+	// Lost is closed when the connection underneath is lost, and Connect may resume the link; it is another channel
+	// after that. nil is a link that ends with its connection.
+	Lost() <-chan struct{}
+	// Forgo lets the link end, because of cause, if its connection is lost now or later.
+	Forgo(cause error)
 }
 
 // SupervisorConfig has what a Supervisor needs.
 type SupervisorConfig[L Link] struct {
 	// Connect makes a connection. It calls handshaking when it has reached the server, gives up when ctx
 	// ends, and is called anew for each attempt, so it can ask for what may have changed (an address, a token).
-	Connect func(ctx context.Context, handshaking func()) (L, error)
+	// If lost is not zero it is a link that may be resumed: Connect returns it if it was, or else lets it end.
+	Connect func(ctx context.Context, lost L, handshaking func()) (L, error)
 	// States is where the state is kept; nil is a new one.
 	States *States
 	// Ready is called with each new connection, before the state is Ready. It must not wait.
@@ -96,15 +102,25 @@ func (s *Supervisor[L]) run() {
 
 // keep returns why there will be no more connections.
 func (s *Supervisor[L]) keep() error {
-	var cause error // why the last connection is not there any more
+	var none, lost L // lost can be resumed
+	var cause error  // why the last connection is not there any more
 	for {
-		link, attempt, err := s.connect(cause)
+		link, attempt, err := s.connect(lost, cause)
+		if lost != none && link != lost { // it has ended, or does now
+			lost.Forgo(err)
+			s.dismiss(lost)
+		}
 		if err != nil {
 			return err
 		}
 		began := time.Now()
-		s.begin(link, attempt)
+		if link == lost {
+			s.Set(Ready, attempt, nil)
+		} else {
+			s.begin(link, attempt)
+		}
 		select {
+		case <-link.Lost():
 		case <-link.Done():
 		case <-link.GoingAway():
 		case <-s.leaving.Done():
@@ -112,25 +128,31 @@ func (s *Supervisor[L]) keep() error {
 		if time.Since(began) >= s.config.Reconnect.Max {
 			s.pauses.Reset()
 		}
-		cause = s.retire(link)
+		if isClosed(link.Done()) || isClosed(link.GoingAway()) || s.leaving.Err() != nil {
+			cause, lost = s.retire(link), none
+		} else {
+			cause, lost = link.Err(), link
+			s.Set(Reconnecting, 0, cause)
+		}
 	}
 }
 
 // connect makes a connection: in as many attempts as it takes, with a pause before each but the very first.
-func (s *Supervisor[L]) connect(cause error) (link L, attempt int, err error) {
+func (s *Supervisor[L]) connect(lost L, cause error) (link L, attempt int, err error) {
+	var none L
 	for attempt = 1; ; attempt++ {
 		if cause != nil && !s.pause(cause) {
-			return link, 0, closed()
+			return none, 0, closed()
 		}
 		s.Set(Connecting, attempt, cause)
-		link, err = s.attempt(attempt)
+		link, err = s.attempt(lost, attempt)
 		switch {
 		case err == nil:
 			return link, attempt, nil
 		case s.leaving.Err() != nil:
-			return link, 0, closed()
+			return none, 0, closed()
 		case s.config.Reconnect.stops(attempt, err, s.once):
-			return link, 0, err
+			return none, 0, err
 		}
 		cause = err
 		s.Set(Reconnecting, attempt, cause)
@@ -153,10 +175,10 @@ func (s *Supervisor[L]) pause(cause error) bool {
 	}
 }
 
-func (s *Supervisor[L]) attempt(number int) (L, error) {
+func (s *Supervisor[L]) attempt(lost L, number int) (L, error) {
 	ctx, cancel := context.WithTimeout(s.leaving, s.config.Reconnect.Timeout)
 	defer cancel()
-	return s.config.Connect(ctx, func() { s.Set(Handshaking, number, nil) })
+	return s.config.Connect(ctx, lost, func() { s.Set(Handshaking, number, nil) })
 }
 
 // begin lets calls go to link.
@@ -173,12 +195,9 @@ func (s *Supervisor[L]) begin(link L, attempt int) {
 
 // retire lets no more calls go to link, and returns why. Calls that link has accepted go on.
 func (s *Supervisor[L]) retire(link L) error {
-	var none L
-	s.mu.Lock()
-	s.present = none
-	s.changed.raise()
-	s.mu.Unlock()
+	defer s.dismiss(link)
 	cause := link.Err()
+	link.Forgo(cause) // nobody would resume it
 	if s.leaving.Err() != nil {
 		cause = closed()
 		s.drainingFor(cause)
@@ -190,8 +209,17 @@ func (s *Supervisor[L]) retire(link L) error {
 			s.Set(Reconnecting, 0, cause)
 		}
 	}
-	s.retired.Go(func() { s.drain(link) })
 	return cause
+}
+
+// dismiss lets no more calls go to link, and brings it to its end.
+func (s *Supervisor[L]) dismiss(link L) {
+	var none L
+	s.mu.Lock()
+	s.present = none
+	s.changed.raise()
+	s.mu.Unlock()
+	s.retired.Go(func() { s.drain(link) })
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -210,7 +238,7 @@ func (s *Supervisor[L]) drainingFor(cause error) {
 	}
 }
 
-// drain brings a link to its end. Started by retire; ends with the calls on the link, or at Close; run waits
+// drain brings a link to its end. Started by dismiss; ends with the calls on the link, or at Close; run waits
 // for it.
 func (s *Supervisor[L]) drain(link L) {
 	_ = link.Shutdown(s.alive) // an error says that there were calls left when alive has ended

@@ -21,9 +21,27 @@ type fakeLink struct {
 	ended    chan struct{}
 	lastCall chan struct{} // Shutdown waits for it
 
-	mu   sync.Mutex // guards err
-	err  error
-	once sync.Once
+	mu    sync.Mutex // guards err, broken, final
+	err   error
+	once  sync.Once
+	broken chan struct{} // nil: the link can't be resumed
+	final bool
+}
+
+func (l *fakeLink) Lost() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+func (l *fakeLink) Forgo(cause error) {
+	l.mu.Lock()
+	l.final = true
+	lost := l.broken != nil && isClosed(l.broken)
+	l.mu.Unlock()
+	if lost {
+		l.lose(cause)
+	}
 }
 
 func (l *fakeLink) Done() <-chan struct{}      { return l.ended }
@@ -81,7 +99,7 @@ func supervise(t *testing.T, reconnect Reconnect, story func(s *supervision)) {
 		s := &supervision{T: t}
 		began := time.Now()
 		s.Supervisor = NewSupervisor(SupervisorConfig[*fakeLink]{
-			Connect: func(_ context.Context, handshaking func()) (*fakeLink, error) {
+			Connect: func(_ context.Context, _ *fakeLink, handshaking func()) (*fakeLink, error) {
 				s.dials = append(s.dials, time.Since(began))
 				if s.refuse != nil {
 					return nil, s.refuse
@@ -363,7 +381,7 @@ func TestShutdownWaitsForCalls(t *testing.T) {
 func TestAnAttemptThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewSupervisor(SupervisorConfig[*fakeLink]{
-			Connect: func(ctx context.Context, _ func()) (*fakeLink, error) {
+			Connect: func(ctx context.Context, _ *fakeLink, _ func()) (*fakeLink, error) {
 				<-ctx.Done()
 				return nil, core.Errorf(core.DeadlineExceeded, "no answer: %w", context.Cause(ctx))
 			},

@@ -63,6 +63,7 @@ func (c Config) withDefaults() Config {
 // Conn carries frames over a net.Conn; it implements core.Transport and core.Budgeted. All methods may be called from
 // any goroutine, except that Run, Receive and the methods of the handshake belong to one reader.
 type Conn struct {
+	// Changed by Attach only, under writer.mu, while neither the reader nor a writer is at work.
 	conn   net.Conn
 	raw    syscall.RawConn // nil if conn can't be tried without waiting
 	config Config          // changed by SetLimits only, before frames are exchanged
@@ -111,20 +112,34 @@ func (c *Conn) SetDeadline(deadline time.Time) error {
 	return c.conn.SetDeadline(deadline)
 }
 
-// NetConn returns the connection underneath, for its addresses and TLS state. Reading from it or
-// writing to it breaks the Conn.
-func (c *Conn) NetConn() net.Conn { return c.conn }
+// NetConn returns the connection underneath, for its addresses and TLS state; the last one if it is lost. Reading
+// from it or writing to it breaks the Conn.
+func (c *Conn) NetConn() net.Conn {
+	c.writer.mu.Lock()
+	defer c.writer.mu.Unlock()
+	return c.conn
+}
 
-// Run implements core.Transport.
+// Run implements core.Transport. If the Conn is Resumable it goes on when another net.Conn is attached.
 func (c *Conn) Run(handle func(*core.Frame) error) error {
-	err := c.reader.run(func(frame *core.Frame) error {
-		if frame.Kind == core.KindPadding {
-			frame.Buffer.Release()
-			return nil
+	for {
+		err := c.reader.run(func(frame *core.Frame) error {
+			switch frame.Kind {
+			case core.KindPadding:
+				frame.Buffer.Release()
+				return nil
+			case core.KindAck, core.KindGoAway:
+				if own, err := c.handleOwn(frame); own {
+					frame.Buffer.Release()
+					return err
+				}
+			}
+			return handle(frame)
+		})
+		if !c.reader.broken || !c.lose(err) || !c.park() {
+			return c.failure(err)
 		}
-		return handle(frame)
-	})
-	return c.failure(err)
+	}
 }
 
 // Receive returns the next frame, for the handshake and for tests. Its body is valid until the next
@@ -202,7 +217,7 @@ func (c *Conn) Flush(ctx context.Context) error {
 	if err := c.writer.drain(ctx); err != nil {
 		return err
 	}
-	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+	if half, ok := c.NetConn().(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil

@@ -60,10 +60,10 @@ func (r *reader) readWithoutWaiting(fd uintptr) bool {
 			r.readFailed = r.pause()
 			return r.readFailed != nil
 		case err != nil:
-			r.readFailed = err
+			r.readFailed, r.broken = err, true
 			return true
 		case n == 0:
-			r.readFailed = r.end()
+			r.readFailed, r.broken = r.end(), true
 			return true
 		}
 		r.arrived(n)

@@ -71,7 +71,8 @@ func (r *reader) parsePart(length uint32) (*core.Frame, error) {
 	case message.frame.Kind != r.frame.Kind || r.frame.Flags&^core.FlagMore != 0:
 		return nil, protocolErrorf("%v frame within a %v message in parts", r.frame.Kind, message.frame.Kind)
 	}
-	r.part = message
+	r.partFirst = message.size == 0 && message.buffer == nil && !message.oversize && !message.noRoom
+	r.part, r.partLength, r.partStart = message, int(length), 0
 	message.size += int64(length)
 	if message.size > int64(r.owner.config.MaxReceive) {
 		message.oversize = true
@@ -82,6 +83,9 @@ func (r *reader) parsePart(length uint32) (*core.Frame, error) {
 		return r.parseSkipped()
 	}
 	r.large, r.length = r.space(message, int(length))
+	if r.large == message.last() {
+		r.partStart = len(r.large.Bytes)
+	}
 	if r.large != message.last() && !r.charge(r.large, message.held+cap(r.large.Bytes), message.charged) {
 		return r.dropLarge()
 	}

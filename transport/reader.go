@@ -43,6 +43,12 @@ type reader struct {
 	length int          // of that payload
 	skip   int64        // what is still to come of a payload that is too long
 
+	partLength int  // of the payload of a part that is coming; with part
+	partStart  int  // how much of large was there before
+	partFirst  bool // it is the first of its message
+
+	acknowledged core.Position // what the peer was told to have come; only if the connection can be resumed
+
 	afterLarge bool // the last frame was large
 	busy       bool // the last read brought more than idleSize
 
@@ -57,6 +63,7 @@ type reader struct {
 	tryRead    func(fd uintptr) bool
 	handle     func(*core.Frame) error // of run; nil in readSome
 	readFailed error
+	broken     bool // it is the connection underneath that has failed
 }
 
 func (r *reader) init(owner *Conn) {
@@ -103,6 +110,7 @@ func (r *reader) run(handle func(*core.Frame) error) error {
 			return r.readFailed
 		}
 		if !r.isOverdue(err) {
+			r.broken = true
 			return err
 		}
 		if err := r.overdue(); err != nil {
@@ -119,6 +127,7 @@ func (r *reader) handleAll(handle func(*core.Frame) error) error {
 	for {
 		frame, err := r.parse()
 		if err == nil && frame == nil {
+			r.acknowledge()
 			return nil
 		}
 		if err == nil {
@@ -230,8 +239,11 @@ func firstSize(length int) int {
 
 // nextIsWhole reports whether the next frame is in data, all of it, and will be handled.
 func (r *reader) nextIsWhole() bool {
-	if len(r.data) < HeaderSize || core.Kind(r.data[4]) == core.KindPadding ||
-		core.Kind(r.data[4]) == core.KindAbort || core.Flags(r.data[5])&core.FlagMore != 0 || len(r.partials) > 0 {
+	if len(r.data) < HeaderSize || core.Flags(r.data[5])&core.FlagMore != 0 || len(r.partials) > 0 {
+		return false
+	}
+	switch core.Kind(r.data[4]) {
+	case core.KindPadding, core.KindAbort, core.KindAck: // the Conn's own
 		return false
 	}
 	length := int64(binary.LittleEndian.Uint32(r.data))
@@ -386,6 +398,7 @@ func (r *reader) readSome() error {
 		}
 		return r.readFailed
 	}
+	r.acknowledge()
 	if r.running && r.incomplete() {
 		if err := r.pause(); err != nil {
 			return err
@@ -401,12 +414,14 @@ func (r *reader) readSome() error {
 			r.arrived(n)
 			return nil
 		case err == io.EOF:
+			r.broken = true
 			return r.end()
 		case err != nil && r.running && r.isOverdue(err):
 			if err := r.overdue(); err != nil {
 				return err
 			}
 		case err != nil:
+			r.broken = true
 			return err
 		}
 	}

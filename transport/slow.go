@@ -47,7 +47,9 @@ func (r *reader) pause() error {
 
 func (r *reader) arm(due time.Time) error {
 	r.slow.armed = due
-	return r.owner.conn.SetReadDeadline(due)
+	err := r.owner.conn.SetReadDeadline(due)
+	r.broken = err != nil
+	return err
 }
 
 // overdue is called when the connection's deadline for reading has passed. It returns the error of a peer that is

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"time"
@@ -59,8 +60,9 @@ type writer struct {
 	clearDeadline bool
 	ended         bool          // Flush has ended the sending direction; what is posted later is dropped
 	err           error         // why the connection is closed; owner.done is closed then
-	room          chan struct{} // if not nil: closed when pending has been taken
+	room          chan struct{} // if not nil: closed when pending has been taken, or less is kept
 	drained       chan struct{} // if not nil: closed when the role is given up
+	replay        *replay       // nil unless the connection can be resumed; set before it is used
 }
 
 // batch is a run of frames: bytes with gaps where large bodies go that are not copied.
@@ -122,6 +124,9 @@ func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error
 // hasRoom reports whether frame can be queued without passing the limit of its queue by more than
 // itself.
 func (w *writer) hasRoom(frame *core.Frame) bool {
+	if w.replay != nil && w.replay.size >= w.replay.limit {
+		return false
+	}
 	if w.lanes.takes(frame) {
 		return w.lanes.size < w.owner.config.QueueBytes
 	}
@@ -142,9 +147,13 @@ func (c *Conn) Post(frame core.Frame) error {
 		return nil
 	}
 	if w.err == nil && !w.mayPost(&frame, length) {
+		err := errPeerNotReading
+		if w.detachedLocked() {
+			err = ErrKeptTooMuch
+		}
 		w.mu.Unlock()
-		w.fail(errPeerNotReading)
-		return errPeerNotReading
+		w.fail(err)
+		return err
 	}
 	w.posted += HeaderSize + length
 	_, err := w.queue(&frame, length)
@@ -220,7 +229,7 @@ func (w *writer) queue(frame *core.Frame, length int) (core.Position, error) {
 	default:
 		w.appendLocked(frame, length)
 	}
-	if w.writing {
+	if w.writing || w.detachedLocked() {
 		w.mu.Unlock()
 		return position, nil
 	}
@@ -288,8 +297,7 @@ func (w *writer) combine() {
 		}
 		done, err := w.tryBatch()
 		if err != nil {
-			w.fail(err)
-			w.leave()
+			w.broke(err)
 			return
 		}
 		if !done {
@@ -298,7 +306,7 @@ func (w *writer) combine() {
 		w.batch.release()
 	}
 	w.mu.Lock()
-	if w.err != nil {
+	if w.err != nil || w.detachedLocked() {
 		w.mu.Unlock()
 		w.leave()
 		return
@@ -315,36 +323,46 @@ func (w *writer) takeBatch() bool {
 		w.clearDeadline = false
 		_ = w.owner.conn.SetWriteDeadline(time.Time{}) // an error is that of the next write
 	}
-	if w.err == nil && len(w.lanes.turns) > 0 {
+	if w.replay != nil && !w.replay.detached {
+		w.replay.written = w.attempted
+		w.dropKeptLocked()
+	}
+	if w.err == nil && !w.detachedLocked() && len(w.lanes.turns) > 0 {
 		w.lanes.fill(w)
 	}
-	if w.pending.size == 0 || w.err != nil {
+	if w.pending.size == 0 || w.err != nil || w.detachedLocked() {
 		w.leaveLocked()
 		w.mu.Unlock()
 		return false
 	}
+	start := w.attempted
 	w.batch, w.pending = w.pending, w.batch
 	w.underway, w.posted = w.batch.copied(), 0
-	w.trimLocked()
 	w.attempted = w.appended
 	w.usual = max(len(w.batch.buffer.Bytes), w.usual-w.usual/16)
+	if w.replay != nil {
+		w.allParts = w.keepLocked(start, w.allParts[:0])
+	}
+	w.trimLocked()
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
 	}
 	w.mu.Unlock()
-
-	w.allParts = w.allParts[:0]
-	start := 0
-	for _, large := range w.batch.large {
-		w.allParts = append(w.allParts, w.batch.buffer.Bytes[start:large.offset], large.body)
-		start = large.offset
-	}
-	if start < len(w.batch.buffer.Bytes) {
-		w.allParts = append(w.allParts, w.batch.buffer.Bytes[start:])
+	if w.replay == nil {
+		written := chunk{start, w.batch}
+		w.allParts = written.parts(w.allParts[:0], 0)
 	}
 	w.parts = w.allParts
 	return true
+}
+
+// broke deals with a failed write, and gives up the writing role.
+func (w *writer) broke(err error) {
+	if !w.owner.lose(err) {
+		w.fail(err)
+	}
+	w.leave()
 }
 
 // leave gives up the writing role after a failure.
@@ -357,9 +375,11 @@ func (w *writer) leave() {
 
 func (w *writer) leaveLocked() {
 	w.writing, w.underway = false, 0
+	if w.replay != nil {
+		w.underway = w.replay.held
+	}
 	if w.err != nil {
-		w.pending.release()
-		w.lanes.clear()
+		w.clearLocked()
 	}
 	w.trimLocked()
 	if w.drained != nil {
@@ -401,8 +421,7 @@ func (w *writer) startPumpLocked() {
 func (w *writer) pump() {
 	for {
 		if err := w.writeWaiting(); err != nil {
-			w.fail(err)
-			w.leave()
+			w.broke(err)
 			return
 		}
 		w.batch.release()
@@ -465,27 +484,37 @@ func (w *writer) fail(cause error) {
 		return
 	}
 	w.err = cause
+	leave := w.replay != nil && !w.replay.detached && !w.writing && errors.Is(cause, core.ErrClosed)
 	if !w.writing {
-		w.pending.release()
-		w.lanes.clear()
+		w.clearLocked()
 		w.trimLocked()
 	}
 	// done is closed before the connection is, so that readers find the cause, and after the goroutine is
 	// counted, so that who has seen it may Wait.
 	w.pumps.Add(1)
 	close(w.owner.done)
-	go w.closeConn() // not here: closing waits for the reader, which may be the one that calls
+	go w.closeConn(w.owner.conn, leave) // not here: closing waits for the reader, which may be the one that calls
 	w.mu.Unlock()
 }
 
-// closeConn closes the connection underneath.
+// clearLocked drops what is queued and kept, when the connection has failed and nobody writes any more.
+func (w *writer) clearLocked() {
+	w.pending.release()
+	w.lanes.clear()
+	w.replay.clear()
+	w.underway = 0
+}
+
+// closeConn closes a connection underneath. If leave is true the peer is told that it is not to be resumed.
 //
-// Started by fail; ends at once; Conn.Wait waits for it.
-func (w *writer) closeConn() {
+// Started by fail and Conn.lose; ends at once, or after leaveTimeout; Conn.Wait waits for it.
+func (w *writer) closeConn(conn net.Conn, leave bool) {
 	defer w.pumps.Done()
+	if leave && conn.SetWriteDeadline(time.Now().Add(leaveTimeout)) == nil {
+		_, _ = conn.Write(leaving()) // as far as it goes
+	}
 	// A TLS close would wait for a peer that doesn't read to take the alert; frames tell the peer
 	// all that matters, and a graceful end has sent the alert in Flush.
-	conn := w.owner.conn
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
@@ -560,21 +589,36 @@ func (c *Conn) Attempted() core.Position {
 // drain waits until nothing is queued or being written.
 func (w *writer) drain(ctx context.Context) error {
 	w.mu.Lock()
-	for w.writing && w.err == nil {
-		if w.drained == nil {
-			w.drained = make(chan struct{})
-		}
-		drained := w.drained
-		w.mu.Unlock()
-		select {
-		case <-drained:
-		case <-w.owner.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		w.mu.Lock()
-	}
 	defer w.mu.Unlock()
+	for w.writing && w.err == nil {
+		if err := w.waitForLeave(ctx); err != nil {
+			return err
+		}
+	}
+	if w.err == nil && w.detachedLocked() {
+		return errDetached
+	}
 	w.ended = true
 	return w.err
+}
+
+// errDetached is the error of a Flush while there is no connection to write to.
+var errDetached = errors.New("the connection is lost, and not resumed yet")
+
+// waitForLeave waits, with mu released meanwhile, until the writing role is given up, the connection fails or
+// ctx ends.
+func (w *writer) waitForLeave(ctx context.Context) error {
+	if w.drained == nil {
+		w.drained = make(chan struct{})
+	}
+	drained := w.drained
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	select {
+	case <-drained:
+	case <-w.owner.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }

@@ -1,0 +1,178 @@
+package edict_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/edicttest"
+)
+
+// resuming is a site whose connections can be resumed, and a client.
+func resuming(t *testing.T, story func(t *testing.T, s *site)) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		s.options = []edict.ServerOption{edict.WithResume(edict.Resume{})}
+		s.start()
+		story(t, s)
+	})
+}
+
+// converse has three calls at the same time: one result, a stream, inputs. All of it must come, once and in order,
+// whatever happens to the connection.
+func converse(t *testing.T, s *site, client *edict.Client[*lab]) {
+	t.Helper()
+	ctx := t.Context()
+	before := s.lab.executed.Load()
+	sum := later(client, ctx, add{2, 3})
+	counted, err := edict.StartStream(ctx, client, count{To: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	summing, err := edict.StartDuplex(ctx, client, sumUp{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4 {
+		if err := summing.Send(n); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := summing.CloseSend(); err != nil {
+		t.Error(err)
+	}
+	if got := <-sum; got.value != 5 || got.err != nil {
+		t.Error(got)
+	}
+	for want := range 5 {
+		if n, err := counted.Receive(); n != want || err != nil {
+			t.Errorf("%d, %v, want %d", n, err, want)
+		}
+	}
+	if _, err := counted.Receive(); err != io.EOF {
+		t.Error(err)
+	}
+	if n, err := summing.Receive(); n != 6 || err != nil {
+		t.Error(n, err)
+	}
+	if _, err := summing.Receive(); err != io.EOF {
+		t.Error(err)
+	}
+	if got := s.lab.executed.Load() - before; got != 2 {
+		t.Errorf("%d of the two commands that count were executed", got)
+	}
+}
+
+func TestResumeAtEveryByte(t *testing.T) {
+	for _, direction := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
+		t.Run(direction.String(), func(t *testing.T) {
+			resumed := uint64(0)
+			for n := int64(0); ; n++ {
+				cut := false
+				resuming(t, func(t *testing.T, s *site) {
+					client := s.client(edict.WithResume(edict.Resume{}))
+					first := s.network.Connections()[0]
+					first.CutAfter(direction, edicttest.Bytes(n))
+					converse(t, s, client)
+					cut = len(s.network.Fired(edicttest.FaultCut)) > 0
+					stats := client.Stats()
+					if resumed += stats.Resumed; stats.Resumed > 1 || stats.Resent > 0 {
+						t.Errorf("cut after %d bytes: %+v", n, stats)
+					}
+				})
+				if t.Failed() {
+					t.Fatalf("cut after %d bytes", n)
+				}
+				if !cut {
+					break
+				}
+			}
+			if resumed < 200 {
+				t.Errorf("resumed %d times only", resumed)
+			}
+		})
+	}
+}
+
+func TestResumeLarge(t *testing.T) {
+	for _, direction := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
+		for n := int64(1); n < 3<<20; n += 237_717 {
+			resuming(t, func(t *testing.T, s *site) {
+				client := s.client(edict.WithResume(edict.Resume{Bytes: 1}))
+				s.network.Connections()[0].CutAfter(direction, edicttest.Bytes(n))
+				results := []<-chan result[string]{
+					later(client, t.Context(), repeat{strings.Repeat("x", 700<<10), 1}),
+					later(client, t.Context(), repeat{strings.Repeat("y", 1000), 900}),
+					later(client, t.Context(), repeat{strings.Repeat("z", 40<<10), 2}),
+				}
+				for i, want := range []string{strings.Repeat("x", 700<<10), strings.Repeat("y", 900_000), strings.Repeat("z", 80<<10)} {
+					if got := <-results[i]; got.value != want || got.err != nil {
+						t.Errorf("%v: %d bytes instead of %d, %v", direction, len(got.value), len(want), got.err)
+					}
+				}
+			})
+			if t.Failed() {
+				t.Fatalf("cut after %d bytes %v", n, direction)
+			}
+		}
+	}
+}
+
+// A network that breaks every connection soon is survived as long as something comes through.
+func TestResumeAgainAndAgain(t *testing.T) {
+	resumed := uint64(0)
+	edicttest.Seeds(t, 20, func(t *testing.T, seed uint64) {
+		s := &site{t: t, lab: newLab(), network: edicttest.New(edicttest.Config{
+			Seed: seed, Faults: edicttest.Faults{Cut: 1, Tear: 1}, Link: edicttest.Link{Latency: time.Millisecond, Jitter: time.Millisecond},
+		})}
+		s.options = []edict.ServerOption{edict.WithResume(edict.Resume{TTL: time.Hour})}
+		s.start()
+		client, err := edict.NewClient("site", labCommands, s.dialing([]edict.DialOption{edict.WithResume(edict.Resume{})})...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		for range 20 {
+			converse(t, s, client)
+		}
+		stats := client.Stats()
+		if resumed += stats.Resumed; stats.Resent > 0 {
+			t.Errorf("%+v", stats)
+		}
+	})
+	if resumed == 0 {
+		t.Error("nothing was resumed")
+	}
+}
+
+// A client that does not come back in time, or to a server that does not know it, has calls that end with an Outcome.
+func TestResumeTooLate(t *testing.T) {
+	resuming(t, func(t *testing.T, s *site) {
+		client := s.client(edict.WithResume(edict.Resume{}))
+		held := later(client, t.Context(), wait{"held"})
+		<-s.lab.started
+		s.network.RefuseDials("site", true)
+		s.network.Connections()[0].Cut()
+		began := time.Now()
+		if err := <-s.lab.canceled; err != context.Canceled || time.Since(began) != 30*time.Second {
+			t.Errorf("the command ended with %v after %v", err, time.Since(began))
+		}
+		fresh := later(client, t.Context(), add{1, 2}) // queued, and never on its way
+		failing := later(client, t.Context(), add{1, 3}, edict.WithFailFast())
+		if got := <-failing; edict.CodeOf(got.err) != edict.Unavailable || edict.OutcomeOf(got.err) != edict.NotSent {
+			t.Error(got.err)
+		}
+		s.network.RefuseDials("site", false)
+		got := <-held
+		if edict.OutcomeOf(got.err) != edict.OutcomeUnknown || edict.CodeOf(got.err) != edict.Unavailable ||
+			!strings.Contains(fmt.Sprint(got.err), "the client was away for 30s") {
+			t.Error(got.err)
+		}
+		if got := <-fresh; got.value != 3 || got.err != nil {
+			t.Error(got)
+		}
+	})
+}
