@@ -27,6 +27,7 @@ type life struct {
 	observing                            sync.WaitGroup // the observer's goroutine
 	attempts, connected, resumed, resent atomic.Uint64
 	numbers                              atomic.Uint64 // of the commands, for a server with a journal
+	forgetter                            forgetter
 
 	last *connection // whose session the next one may go on with; owned by whoever calls connect
 }
@@ -40,7 +41,7 @@ type connection struct {
 	peer     Peer
 
 	ticket  *delegate.Ticket // to resume it with; nil if it can't be; owned by whoever calls life.connect
-	session delegate.SessionID
+	session core.SessionID
 	journal bool // the server remembers commands by their numbers
 }
 
@@ -59,6 +60,7 @@ type request struct {
 	stream, inputs, bulk, failFast bool
 	window                         int
 	metadata                       Metadata
+	id                             uint64 // the command's number for the server's journal; 0 is none
 }
 
 // begin connects: once, or as long as ctx and the settings allow.
@@ -245,9 +247,17 @@ func (c *connection) start(ctx context.Context, call *request) (Exchange, error)
 	return c.engine.Start(ctx, core.Outgoing{
 		Name: command.name, Number: uint16(call.index), Command: call.command, Encoder: command.encoder.Command,
 		Stream: call.stream, Inputs: command.encoder.Input, Bulk: call.bulk, Ordered: command.encoder.Ordered,
-		Window: call.window, Metadata: call.metadata,
+		Window: call.window, Metadata: call.metadata, ID: c.number(call),
 		Coder: command.encoder.Result,
 	})
+}
+
+// number returns the call's number if the server wants one, else 0.
+func (c *connection) number(call *request) uint64 {
+	if !c.journal {
+		return 0
+	}
+	return call.id
 }
 
 // Done implements delegate.Link.

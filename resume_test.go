@@ -2,14 +2,21 @@ package edict_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/edicttest"
+	"github.com/edict-go/edict/handler"
+	"github.com/edict-go/edict/journal"
 )
 
 // resuming is a site whose connections can be resumed, and a client.
@@ -175,4 +182,137 @@ func TestResumeTooLate(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// mortal is a journal of a server that is killed: what it writes after that does not come to the file.
+type mortal struct {
+	edict.Journal
+	dead atomic.Bool
+}
+
+func (m *mortal) End(id edict.CommandID, record *core.Record) error {
+	if m.dead.Load() {
+		return errors.New("killed")
+	}
+	return m.Journal.End(id, record)
+}
+
+// startWithJournal starts a server with a journal, which kill ends as SIGKILL would.
+func (s *site) startWithJournal(kept edict.Journal) (kill func()) {
+	life := &mortal{Journal: kept}
+	s.options = []edict.ServerOption{edict.WithResume(edict.Resume{Journal: life})}
+	server := s.start()
+	return func() {
+		life.dead.Store(true)
+		s.network.RefuseDials("site", true)
+		for _, connection := range s.network.Connections() {
+			connection.Cut()
+		}
+		_ = server.Close()
+		if err := server.Shutdown(context.Background()); err != nil {
+			s.t.Error(err)
+		}
+		s.network.RefuseDials("site", false)
+	}
+}
+
+func openJournal(t *testing.T) *journal.Journal {
+	kept, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Config{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = kept.Close() })
+	return kept
+}
+
+// A server that is killed and started again answers what had ended, executes what was never begun, and says of the
+// rest that nobody knows.
+func TestJournal(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kept := openJournal(t)
+		kill := s.startWithJournal(kept)
+		client := s.client(edict.WithResume(edict.Resume{}))
+		if n, err := edict.Call(t.Context(), client, add{1, 1}); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+		cut := later(client, t.Context(), wait{"cut"})
+		<-s.lab.started
+		// What comes back is held up, so the client does not hear of what ends from now on.
+		s.network.Connections()[0].Stall(edicttest.ToClient)
+		sum := later(client, t.Context(), add{2, 3})
+		failed := later(client, t.Context(), fail{Code: edict.DataLoss, Text: "lost", Reason: "why"})
+		stream, err := edict.StartStream(t.Context(), client, count{To: 5, Fail: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		executed := s.lab.executed.Load()
+		kill()
+		never := later(client, t.Context(), add{3, 4})
+		s.startWithJournal(kept)
+
+		if got := <-sum; got.value != 5 || got.err != nil {
+			t.Error(got)
+		}
+		if got := <-never; got.value != 7 || got.err != nil {
+			t.Error(got)
+		}
+		if got := <-failed; edict.CodeOf(got.err) != edict.DataLoss || edict.OutcomeOf(got.err) != edict.Executed || !errors.Is(got.err, &edict.Error{Code: edict.DataLoss, Reason: "why"}) {
+			t.Error(got.err)
+		}
+		got := <-cut
+		if e, ok := errors.AsType[*edict.Error](got.err); !ok || e.Outcome != edict.OutcomeUnknown || e.Reason != handler.ReasonCut {
+			t.Error(got.err)
+		}
+		for want := range 5 {
+			if n, err := stream.Receive(); n != want || err != nil {
+				t.Errorf("%d, %v, want %d", n, err, want)
+			}
+		}
+		if _, err := stream.Receive(); edict.CodeOf(err) != edict.DataLoss {
+			t.Error(err)
+		}
+		if now := s.lab.executed.Load(); now != executed+1 { // never alone
+			t.Errorf("%d commands were executed, and %d after the restart", executed, now-executed)
+		}
+	})
+}
+
+// Results that the client has, the journal forgets.
+func TestJournalForgets(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kept := openJournal(t)
+		s.startWithJournal(kept)
+		client := s.client(edict.WithResume(edict.Resume{}))
+		for n := range 200 {
+			if sum, err := edict.Call(t.Context(), client, add{n, 1}); sum != n+1 || err != nil {
+				t.Fatal(sum, err)
+			}
+		}
+		synctest.Wait()
+		if stats := kept.Stats(); stats.Commands > 64 || stats.Sessions != 1 {
+			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+func TestCommandID(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		s.startWithJournal(openJournal(t))
+		client := s.client(edict.WithResume(edict.Resume{}))
+		ids := map[edict.CommandID]bool{}
+		for range 2 {
+			if _, err := edict.Call(t.Context(), client, peek{}); err != nil {
+				t.Fatal(err)
+			}
+			id, ok := edict.CommandIDOf(<-s.lab.contexts)
+			if !ok || id.Number == 0 || ids[id] {
+				t.Error(id, ok)
+			}
+			ids[id] = true
+		}
+	})
+	if _, ok := edict.CommandIDOf(t.Context()); ok {
+		t.Error("a command without a server has an ID")
+	}
 }

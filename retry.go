@@ -21,7 +21,8 @@ type steadyCall struct {
 
 	// Owned by the goroutine that has the call.
 	connection *connection // where it was sent last; nil before
-	taken      bool        // the caller has a result
+	taken      int         // results that the caller has
+	repeats    int         // of those, results that are still to come once more
 	mayHaveRun bool        // an attempt has ended, and nobody knows whether the command ran
 	failed     error       // what Receive returns from now on
 
@@ -38,6 +39,9 @@ type steadyCall struct {
 // startSteady starts a call on the present connection, or the next one.
 func (l *life) startSteady(ctx context.Context, call request) (Exchange, error) {
 	c := &steadyCall{life: l, ctx: ctx, request: call, connection: l.present.Load()}
+	if l.settings.resume != nil && !isIdempotent(call.command) {
+		c.request.id = l.numbers.Add(1) // which only servers with a journal are told
+	}
 	var err error
 	if c.connection == nil {
 		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
@@ -55,17 +59,27 @@ func (l *life) startSteady(ctx context.Context, call request) (Exchange, error) 
 // again decides whether a call that has failed with err, because its connection is lost or takes no more
 // calls, is sent on another one. What did not run is; what may have run only if that does no harm.
 func (c *steadyCall) again(err *Error) bool {
-	if err.Code != Unavailable || c.sent || c.taken {
+	if err.Code != Unavailable || c.sent {
 		return false
 	}
 	switch err.Outcome {
 	case NotSent, Refused:
-		return true
+		return c.taken == 0
 	case OutcomeUnknown:
-		idempotent, ok := c.request.command.(core.Idempotent)
-		return ok && idempotent.Idempotent() && !c.request.inputs
+		// Whether the next server knows the number is to be seen: see next.
+		return c.taken == 0 && isIdempotent(c.request.command) && !c.request.inputs || c.isNumbered()
 	}
 	return false
+}
+
+func isIdempotent(command any) bool {
+	idempotent, ok := command.(core.Idempotent)
+	return ok && idempotent.Idempotent()
+}
+
+// isNumbered reports whether the server of the call's connection remembers what becomes of the command.
+func (c *steadyCall) isNumbered() bool {
+	return c.request.id != 0 && c.connection != nil && c.connection.journal
 }
 
 // resume sends the call again, after it has failed with err, on the next connection or the one after that. It
@@ -82,7 +96,11 @@ func (c *steadyCall) resume(err error) error {
 	}
 	for {
 		c.mayHaveRun = c.mayHaveRun || failure.Outcome == OutcomeUnknown
+		numbered := c.mayHaveRun && c.isNumbered()
 		next, err := c.next(waiting, failure)
+		if err == nil && numbered && next.session != c.connection.session { // it knows nothing of the command
+			err = failure
+		}
 		if err != nil {
 			c.unsuspend(nil)
 			return c.final(err)
@@ -145,7 +163,7 @@ func (c *steadyCall) next(waiting context.Context, failure *Error) (*connection,
 // restart starts the call on its next connection.
 func (c *steadyCall) restart(next *connection) (Exchange, error) {
 	again := c.connection != nil
-	c.connection = next
+	c.connection, c.repeats = next, c.taken
 	exchange, err := next.start(c.ctx, &c.request)
 	if err == nil && again {
 		c.life.resent.Add(1)
@@ -191,8 +209,12 @@ func (c *steadyCall) final(err error) error {
 func (c *steadyCall) Receive() (core.Message, error) {
 	for c.failed == nil {
 		message, err := c.exchange.Receive()
+		if err == nil && c.repeats > 0 {
+			c.repeats--
+			continue
+		}
 		if err == nil {
-			c.taken = true
+			c.taken++
 			return message, nil
 		}
 		if err == io.EOF {
@@ -270,5 +292,8 @@ func (c *steadyCall) Close() {
 	c.mu.Unlock()
 	if exchange != nil {
 		exchange.Close()
+	}
+	if c.isNumbered() {
+		c.life.forget(c.request.id)
 	}
 }

@@ -196,14 +196,20 @@ func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, a
 			executors[number] = s.executors[agreement.Codec][index]
 		}
 	}
+	var journal Journal
+	var id core.SessionID
+	if agreement.Session != nil {
+		journal, id = s.settings.resume.Journal, agreement.Session.ID()
+	}
 	_, most := window(s.settings.config.Window)
 	settleAccount(account, s.settings.config.ConnectionBytes, agreement)
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
 		Executors: executors, Names: agreement.Names,
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow, MaxInputWindow: most,
-		Account:           account,
-		Compressor:        s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
-		Peer:              peerOf(carrier.NetConn(), agreement),
+		Account:    account,
+		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
+		Peer:       peerOf(carrier.NetConn(), agreement),
+		Journal:    journal, Session: id,
 		KeepaliveInterval: agreement.KeepaliveInterval, KeepaliveTimeout: agreement.KeepaliveTimeout,
 	})
 }

@@ -38,7 +38,9 @@ func (u *unary[C, T, R]) execute(ctx context.Context, command C, execution core.
 
 func (u *unary[C, T, R]) run(ctx context.Context, command C, execution core.Execution) error {
 	execution.Decoded()
-	execution.Begin()
+	if err := execution.Begin(); err != nil {
+		return err
+	}
 	result, err := command.Exec(ctx, u.receiver)
 	if err != nil {
 		return err
@@ -99,7 +101,9 @@ func (s *serverStream[C, T, R]) execute(ctx context.Context, command C, executio
 
 func (s *serverStream[C, T, R]) run(ctx context.Context, command C, execution core.Execution, results *sink[R]) error {
 	execution.Decoded()
-	execution.Begin()
+	if err := execution.Begin(); err != nil {
+		return err
+	}
 	return command.Exec(ctx, s.receiver, results)
 }
 
@@ -136,7 +140,9 @@ func (d *duplex[C, T, I, R]) execute(ctx context.Context, command C, execution c
 
 func (d *duplex[C, T, I, R]) run(ctx context.Context, command C, execution core.Execution, inputs *source[I], results *sink[R]) error {
 	execution.Decoded()
-	execution.Begin()
+	if err := execution.Begin(); err != nil {
+		return err
+	}
 	return command.Exec(ctx, d.receiver, inputs, results)
 }
 

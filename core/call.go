@@ -129,6 +129,10 @@ func (c *call) send(out *Outgoing) *Error {
 	if out.Bulk {
 		frame.Flags |= FlagBulk
 	}
+	if out.ID != 0 {
+		frame.Flags |= FlagNumbered
+		frame.Number = out.ID
+	}
 	if c.scratch.Compressed {
 		frame.Flags |= FlagCompressed
 	}

@@ -104,7 +104,8 @@ type Outgoing struct {
 	Ordered  bool // no other command may overtake it
 	Window   int  // with which a stream begins, if it is more than the connection's; 0 is that
 	Metadata Metadata
-	Coder    any // given back in each Message
+	ID       uint64 // the command's number for the server's journal; 0 is none
+	Coder    any    // given back in each Message
 }
 
 // NewClient returns a client over transport, which it owns from now on. It starts one goroutine,

@@ -37,8 +37,9 @@ type Execution interface {
 	Intercept(ctx context.Context, command any, next func(context.Context) error) error
 	Intercepted() bool
 	// Begin must be called right before the command's Exec: an error before it means that the
-	// command was refused, an error after it that it was executed.
-	Begin()
+	// command was refused, an error after it that it was executed. If it returns an error the command must not be
+	// executed, and the error is what Execute returns.
+	Begin() error
 	// Observe shows a result to the interceptors before it is encoded, ObserveInput an input after it
 	// was decoded, if there are any.
 	Observe(result any) error

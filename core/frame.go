@@ -25,6 +25,7 @@ const (
 	KindCredit   Kind = 0x17 // room for more results, from the client, or inputs, from the server
 	KindAck      Kind = 0x18 // what has come up to a position need not be kept for a resume
 	KindAbort    Kind = 0x19 // the message of which a part was sent is given up
+	KindForget   Kind = 0x1a // client to server: what became of these numbered commands is known
 
 	KindPing    Kind = 0x20
 	KindPong    Kind = 0x21
@@ -35,7 +36,7 @@ const (
 var kindNames = map[Kind]string{
 	KindHello: "HELLO", KindWelcome: "WELCOME", KindReject: "REJECT",
 	KindCommand: "COMMAND", KindInput: "INPUT", KindInputEnd: "INPUT_END", KindResult: "RESULT",
-	KindEnd: "END", KindError: "ERROR", KindCancel: "CANCEL", KindCredit: "CREDIT", KindAck: "ACK", KindAbort: "ABORT",
+	KindEnd: "END", KindError: "ERROR", KindCancel: "CANCEL", KindCredit: "CREDIT", KindAck: "ACK", KindAbort: "ABORT", KindForget: "FORGET",
 	KindPing: "PING", KindPong: "PONG", KindGoAway: "GOAWAY", KindPadding: "PADDING",
 }
 
@@ -53,6 +54,8 @@ type Flags uint8
 const (
 	// FlagLast on a RESULT: it is the last one and the call ended well; no END follows.
 	FlagLast Flags = 1 << 0
+	// FlagNumbered on a COMMAND: its number comes first, 8 bytes; see Frame.Number.
+	FlagNumbered Flags = 1 << 0
 	// FlagTimeout: the body is preceded by the time left, 8 bytes of nanoseconds.
 	FlagTimeout Flags = 1 << 1
 	// FlagMetadata: the body is preceded by metadata, with its length in 4 bytes.
@@ -121,6 +124,7 @@ type Frame struct {
 	Flags    Flags
 	Command  uint16 // COMMAND: the number that the handshake gave to the command's name
 	Sequence Sequence
+	Number   uint64        // COMMAND: with FlagNumbered, its number for the server's journal; 0 is none
 	Timeout  time.Duration // COMMAND: time left, with FlagTimeout; 0 or less is already over
 	Metadata []byte        // encoded, with FlagMetadata
 	Body     []byte

@@ -54,11 +54,16 @@ func (a *Acceptor) Accept(conn *transport.Conn, full *core.Error) (Agreement, er
 		if agreement.Resumed { // then the connection is another Conn's
 			return agreement, nil
 		}
-		return agreement, conn.SetDeadline(time.Time{})
+		if err = conn.SetDeadline(time.Time{}); err == nil {
+			return agreement, nil
+		}
 	case *core.Error: // a reason that the client can be told
 		a.reject(conn, e)
 	case *refusal:
 		a.reject(conn, e.told)
+	}
+	if agreement.Session != nil {
+		agreement.Session.End(err)
 	}
 	return Agreement{}, err
 }
@@ -160,7 +165,7 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello, principal *core.
 	}
 	conn.SendPreface(preface(byte(agreement.Version), byte(agreement.Version)))
 	if err := conn.Post(core.Frame{Kind: core.KindWelcome, Body: appendWelcome(nil, reply)}); err != nil {
-		return Agreement{}, err
+		return agreement, err
 	}
 	if resumed != nil {
 		return agreement, resumed.attach(conn, core.Position(greeting.received))
@@ -172,7 +177,7 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello, principal *core.
 // settleSession gives the client the session that it wants to resume, which is returned suspended, or a new one.
 func (a *Acceptor) settleSession(ctx context.Context, conn *transport.Conn, greeting *hello, principal *core.Principal, reply *welcome, agreement *Agreement) (*Session, error) {
 	sessions := a.config.Sessions
-	reply.journal = sessions.config.Identities != nil
+	reply.journal = sessions.config.Journal != nil
 	agreement.Journal = reply.journal
 	if greeting.resumes {
 		session, lost := sessions.find(*greeting.resume, principal)

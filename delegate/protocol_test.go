@@ -45,6 +45,16 @@ var (
 		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10, compression: "s2", keepalive: 16_000,
 		differences: []difference{{1, ""}, {300, "stream\n. struct\n> int"}},
 	}
+	vectorTicket      = ticketFrom(0x80)
+	vectorNextTicket  = withTTL(ticketFrom(0xa0), 30*time.Second)
+	vectorHelloResume = hello{
+		name: "till", codecs: []string{"json"}, maxFrame: 4 << 20, window: 256 << 10,
+		resume: &vectorTicket, resumes: true, received: 300,
+	}
+	vectorWelcomeResumed = welcome{
+		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10,
+		session: &vectorNextTicket, resumed: true, received: 312, journal: true,
+	}
 	// What compresses twenty times "a" in the document; encoders may do it otherwise.
 	vectorCompressed = map[core.Compression]string{
 		s2.Compression:   "\x14\x00a\x4a\x01\x00",
@@ -53,6 +63,23 @@ var (
 	vectorFarewell = core.Error{Code: core.Unavailable, Message: "bye"}
 	sequence       = core.MakeSequence(2, 5)
 )
+
+// ticketFrom returns a ticket with the ID 00 01 …, and a secret of bytes from first on.
+func ticketFrom(first byte) Ticket {
+	var t Ticket
+	for i := range t.ID {
+		t.ID[i] = byte(i)
+	}
+	for i := range t.Secret {
+		t.Secret[i] = first + byte(i)
+	}
+	return t
+}
+
+func withTTL(t Ticket, ttl time.Duration) Ticket {
+	t.TTL = ttl
+	return t
+}
 
 func encodedMetadata() []byte {
 	encoded, err := core.AppendMetadata(nil, vectorMetadata)
@@ -77,16 +104,24 @@ func vectorFrames() map[string]core.Frame {
 			Flags:   core.FlagTimeout | core.FlagMetadata | core.FlagStream,
 			Timeout: 1500 * time.Millisecond, Metadata: encodedMetadata(), Body: []byte("{}"),
 		},
-		"result":        {Kind: core.KindResult, Sequence: sequence, Body: []byte("42")},
-		"result-last":   {Kind: core.KindResult, Flags: core.FlagLast, Sequence: sequence, Body: []byte("42")},
-		"end":           {Kind: core.KindEnd, Sequence: sequence},
-		"end-metadata":  {Kind: core.KindEnd, Flags: core.FlagMetadata, Sequence: sequence, Metadata: encodedMetadata()},
-		"error":         {Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, &vectorError)},
-		"cancel":        {Kind: core.KindCancel, Sequence: sequence},
-		"credit":        {Kind: core.KindCredit, Sequence: sequence, Body: binary.LittleEndian.AppendUint32(nil, 131_072)},
-		"ping":          {Kind: core.KindPing, Body: []byte("ab")},
-		"pong":          {Kind: core.KindPong, Body: []byte("ab")},
-		"goaway":        {Kind: core.KindGoAway, Body: core.AppendError(binary.LittleEndian.AppendUint64(nil, 312), &vectorFarewell)},
+		"result":          {Kind: core.KindResult, Sequence: sequence, Body: []byte("42")},
+		"result-last":     {Kind: core.KindResult, Flags: core.FlagLast, Sequence: sequence, Body: []byte("42")},
+		"end":             {Kind: core.KindEnd, Sequence: sequence},
+		"end-metadata":    {Kind: core.KindEnd, Flags: core.FlagMetadata, Sequence: sequence, Metadata: encodedMetadata()},
+		"error":           {Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, &vectorError)},
+		"cancel":          {Kind: core.KindCancel, Sequence: sequence},
+		"credit":          {Kind: core.KindCredit, Sequence: sequence, Body: binary.LittleEndian.AppendUint32(nil, 131_072)},
+		"ping":            {Kind: core.KindPing, Body: []byte("ab")},
+		"pong":            {Kind: core.KindPong, Body: []byte("ab")},
+		"goaway":          {Kind: core.KindGoAway, Body: core.AppendError(binary.LittleEndian.AppendUint64(nil, 312), &vectorFarewell)},
+		"goaway-last":     {Kind: core.KindGoAway, Flags: core.FlagLast},
+		"ack":             {Kind: core.KindAck, Body: binary.LittleEndian.AppendUint64(nil, 312)},
+		"forget":          {Kind: core.KindForget, Body: core.AppendForgotten(nil, []uint64{7, 300})},
+		"hello-resume":    {Kind: core.KindHello, Body: appendHello(nil, vectorHelloResume)},
+		"welcome-resumed": {Kind: core.KindWelcome, Body: appendWelcome(nil, vectorWelcomeResumed)},
+		"command-numbered": {
+			Kind: core.KindCommand, Flags: core.FlagNumbered, Number: 7, Command: 1, Sequence: sequence, Body: []byte("{}"),
+		},
 		"padding":       {Kind: core.KindPadding, Command: 1, Sequence: sequence, Body: []byte("{}")},
 		"empty-timeout": {Kind: core.KindCommand, Flags: core.FlagTimeout, Sequence: sequence},
 	}
@@ -171,6 +206,12 @@ func TestTheVectorsOfTheDocument(t *testing.T) {
 	check("hello-token", h, vectorHelloToken, err)
 	w, err := decodeWelcome(body("welcome"))
 	check("welcome", w, vectorWelcome, err)
+	h, err = decodeHello(body("hello-resume"))
+	check("hello-resume", h, vectorHelloResume, err)
+	w, err = decodeWelcome(body("welcome-resumed"))
+	check("welcome-resumed", w, vectorWelcomeResumed, err)
+	numbers, err := core.DecodeForgotten(body("forget"))
+	check("forget", numbers, []uint64{7, 300}, err)
 	m, err := core.DecodeMetadata(found["metadata"])
 	check("metadata", m, vectorMetadata, err)
 	remote := vectorError
@@ -204,7 +245,7 @@ func checkFrame(t *testing.T, name string, encoded []byte, want core.Frame) {
 		return
 	}
 	if err != nil || got.Kind != want.Kind || got.Flags != want.Flags || got.Command != want.Command || got.Sequence != want.Sequence ||
-		got.Timeout != want.Timeout || !bytes.Equal(got.Metadata, want.Metadata) || !bytes.Equal(got.Body, want.Body) || got.End != want.End {
+		got.Number != want.Number || got.Timeout != want.Timeout || !bytes.Equal(got.Metadata, want.Metadata) || !bytes.Equal(got.Body, want.Body) || got.End != want.End {
 		t.Errorf("vector %s is decoded to %+v and %v, want %+v", name, got, err, want)
 	}
 }
@@ -222,7 +263,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	}
 	flags := map[string]core.Flags{
 		"LAST": core.FlagLast, "TIMEOUT": core.FlagTimeout, "METADATA": core.FlagMetadata, "STREAM": core.FlagStream, "INPUTS": core.FlagInputs,
-		"MORE": core.FlagMore, "BULK": core.FlagBulk, "COMPRESSED": core.FlagCompressed,
+		"MORE": core.FlagMore, "BULK": core.FlagBulk, "COMPRESSED": core.FlagCompressed, "NUMBERED": core.FlagNumbered,
 	}
 	for name, flag := range flags {
 		if kinds[name] != uint8(flag) {
@@ -236,8 +277,8 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 			t.Errorf("%s is %#02x in the document, %#02x in the code", name, kinds[name], number)
 		}
 	}
-	if len(kinds) != 17 {
-		t.Errorf("the document has %d kinds of frame, the code 17: %v", len(kinds), slices.Sorted(func(yield func(string) bool) {
+	if len(kinds) != 18 {
+		t.Errorf("the document has %d kinds of frame, the code 18: %v", len(kinds), slices.Sorted(func(yield func(string) bool) {
 			for name := range kinds {
 				if !yield(name) {
 					return
@@ -258,7 +299,8 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 	for row, number := range map[string]int{
 		"HELLO `name`": helloName, "HELLO `codec`": helloCodec, "HELLO `command`": helloCommand,
 		"HELLO `maxFrame`": helloMaxFrame, "HELLO `window`": helloWindow, "HELLO `compression`": helloCompression,
-		"HELLO `token`":  helloToken,
+		"HELLO `token`": helloToken, "HELLO `session`": helloSession,
+		"WELCOME `session`": welcomeSession, "WELCOME `received`": welcomeReceived, "WELCOME `lost`": welcomeLost, "WELCOME `journal`": welcomeJournal,
 		"WELCOME `name`": welcomeName, "WELCOME `codec`": welcomeCodec, "WELCOME `difference`": welcomeCommand,
 		"WELCOME `maxFrame`": welcomeMaxFrame, "WELCOME `maxInFlight`": welcomeMaxInFlight, "WELCOME `window`": welcomeWindow,
 		"WELCOME `compression`": welcomeCompression, "REJECT `error`": rejectError,
@@ -273,7 +315,7 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 		"MaxMetadataBytes": core.MaxMetadataBytes, "MaxMetadataEntries": core.MaxMetadataEntries, "MaxSlots": core.MaxSlots,
 		"DefaultHandshakeBytes": DefaultHandshakeBytes, "DefaultMaxFrame": DefaultMaxFrame,
 		"DefaultMaxInFlight": core.DefaultMaxInFlight, "DefaultWindow": core.DefaultWindow, "DefaultMaxWindow": core.DefaultMaxWindow,
-		"NoLimit": transport.NoLimit,
+		"NoLimit": transport.NoLimit, "AckEvery": transport.AckEvery, "MaxForgotten": core.MaxForgotten,
 	} {
 		if cell := fmt.Sprintf("| %d | `%s` |", number, what); !bytes.Contains(text, []byte(cell)) {
 			t.Errorf("the document has no cells %q", cell)

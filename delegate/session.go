@@ -3,7 +3,6 @@ package delegate
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,12 +27,6 @@ const (
 	maxSessionTTL = 24 * time.Hour
 )
 
-// SessionID names a session of a server. It is no secret.
-type SessionID [16]byte
-
-// String returns the ID in hexadecimal digits.
-func (id SessionID) String() string { return fmt.Sprintf("%x", id[:]) }
-
 // Secret is what a client shows to resume its session. It prints as "[secret]".
 type Secret [32]byte
 
@@ -43,21 +36,18 @@ func (Secret) String() string { return "[secret]" }
 // GoString implements fmt.GoStringer.
 func (Secret) GoString() string { return "[secret]" }
 
-// equal compares in constant time.
-func (s Secret) equal(other Secret) bool { return subtle.ConstantTimeCompare(s[:], other[:]) == 1 }
-
 // Ticket is what a client needs to resume a session, once.
 type Ticket struct {
-	ID     SessionID
+	ID     core.SessionID
 	Secret Secret
 	// TTL is how long the server keeps the session of a client that is away.
 	TTL time.Duration
 }
 
 // newTicket returns a ticket with a new secret, for a new session if id is zero.
-func newTicket(id SessionID, ttl time.Duration) Ticket {
+func newTicket(id core.SessionID, ttl time.Duration) Ticket {
 	t := Ticket{ID: id, TTL: ttl}
-	if id == (SessionID{}) {
+	if id == (core.SessionID{}) {
 		rand.Read(t.ID[:]) // never fails: see crypto/rand
 	}
 	rand.Read(t.Secret[:])
@@ -65,7 +55,7 @@ func newTicket(id SessionID, ttl time.Duration) Ticket {
 }
 
 // ticketSize is the least size of a ticket on the wire: what follows ID and secret is a uvarint.
-const ticketSize = len(SessionID{}) + len(Secret{}) + 1
+const ticketSize = len(core.SessionID{}) + len(Secret{}) + 1
 
 func appendTicket(dst []byte, t Ticket, number uint64) []byte {
 	dst = append(append(dst, t.ID[:]...), t.Secret[:]...)
@@ -91,38 +81,24 @@ type SessionsConfig struct {
 	// MaxDetached is how many clients that are away are waited for; 0 is 1,024. Beyond, the one that is away for
 	// longest is given up.
 	MaxDetached int
-	// Identities, if not nil, remembers sessions beyond the end of the server. See Identities.
-	Identities Identities
+	// Journal, if not nil, remembers sessions and commands beyond the end of the server.
+	Journal core.Journal
 }
 
-// Identities remembers who had which session, beyond the end of the server. Its methods may wait for a disk.
-type Identities interface {
-	// Identity returns what was given to SetIdentity, and false if that is not known.
-	Identity(id SessionID) (Identity, bool)
-	SetIdentity(id SessionID, identity Identity) error
-}
-
-// Identity is what is known of a session.
-type Identity struct {
-	// Current is the secret that the client has certainly got, Offered what it was told since.
-	Current, Offered Secret
-	// Scheme and Name are those of the client's Principal, empty if there was no authenticator.
-	Scheme, Name string
-}
-
-func identityOf(principal *core.Principal) Identity {
+func identityOf(principal *core.Principal) core.Identity {
 	if principal == nil {
-		return Identity{}
+		return core.Identity{}
 	}
-	return Identity{Scheme: principal.Scheme, Name: principal.Name}
+	return core.Identity{Scheme: principal.Scheme, Name: principal.Name}
 }
 
 // admits reports whether a client that shows secret may have the session.
-func (i *Identity) admits(secret Secret, principal *core.Principal) bool {
-	who := identityOf(principal)
+func admits(i *core.Identity, secret Secret, principal *core.Principal) bool {
+	hash := core.HashSecret(secret[:])
 	// Both are compared in any case, so that the time tells nothing.
-	current, offered := i.Current.equal(secret), i.Offered.equal(secret)
-	return (current && i.Current != Secret{} || offered) && who.Scheme == i.Scheme && who.Name == i.Name
+	current, offered := i.Current.Equal(hash), i.Offered.Equal(hash)
+	who := identityOf(principal)
+	return (current || offered) && who.Scheme == i.Scheme && who.Name == i.Name
 }
 
 // Sessions are a server's connections that can be resumed. Safe for concurrent use.
@@ -130,10 +106,10 @@ type Sessions struct {
 	config SessionsConfig
 
 	mu       sync.Mutex // guards the following; held briefly
-	byID     map[SessionID]*Session
-	detached []*Session           // the one that is away for longest first
-	gone     map[SessionID]string // why some of late are not there any more
-	goneIDs  []SessionID          // in order
+	byID     map[core.SessionID]*Session
+	detached []*Session                // the one that is away for longest first
+	gone     map[core.SessionID]string // why some of late are not there any more
+	goneIDs  []core.SessionID          // in order
 }
 
 // maxGone is of how many sessions it is known why they have ended.
@@ -151,27 +127,28 @@ func NewSessions(config SessionsConfig) *Sessions {
 	if config.MaxDetached <= 0 {
 		config.MaxDetached = DefaultMaxDetached
 	}
-	return &Sessions{config: config, byID: map[SessionID]*Session{}, gone: map[SessionID]string{}}
+	return &Sessions{config: config, byID: map[core.SessionID]*Session{}, gone: map[core.SessionID]string{}}
 }
 
 // Session is a connection of a server that can be resumed, from its first handshake to its end. Safe for
 // concurrent use.
 type Session struct {
 	sessions *Sessions
-	id       SessionID
+	id       core.SessionID
 	carrier  *transport.Conn // that of the first handshake, which lives as long as the session
 
+	begun    chan struct{} // closed by Begin
 	resuming chan struct{} // has an element while the session is being resumed
 
 	// Guarded by sessions.mu.
-	identity Identity
+	identity core.Identity
 	timer    *time.Timer // gives the session up; nil while the client is there
 	over     bool
 	resumed  int
 }
 
 // ID returns the session's ID.
-func (s *Session) ID() SessionID { return s.id }
+func (s *Session) ID() core.SessionID { return s.id }
 
 // Resumed returns how many times the session was resumed.
 func (s *Session) Resumed() int {
@@ -186,9 +163,9 @@ func errAway(ttl time.Duration) error {
 }
 
 // begin makes a session of a connection whose handshake goes on.
-func (s *Sessions) begin(ticket Ticket, identity Identity, carrier *transport.Conn) *Session {
+func (s *Sessions) begin(ticket Ticket, identity core.Identity, carrier *transport.Conn) *Session {
 	session := &Session{
-		sessions: s, id: ticket.ID, carrier: carrier, resuming: make(chan struct{}, 1), identity: identity,
+		sessions: s, id: ticket.ID, carrier: carrier, begun: make(chan struct{}), resuming: make(chan struct{}, 1), identity: identity,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,6 +177,7 @@ func (s *Sessions) begin(ticket Ticket, identity Identity, carrier *transport.Co
 // transport.Conn.Resumable.
 func (s *Session) Begin(acked func(core.Position)) {
 	s.carrier.Resumable(s.sessions.config.ReplayBytes, func(error) { s.settle() }, acked)
+	close(s.begun)
 }
 
 // settle starts or stops the clock, as the client is away or there.
@@ -299,12 +277,17 @@ func (s *Session) admitsLocked(secret Secret, principal *core.Principal) bool {
 	if s.carrier.Heard() {
 		s.identity.Current = s.identity.Offered
 	}
-	return s.identity.admits(secret, principal)
+	return admits(&s.identity, secret, principal)
 }
 
 // suspend takes the session off its old connection, for a client that has received up to a position. It returns how
 // much has come from it, and the ticket for the next time. Until release, nobody else resumes the session.
 func (s *Session) suspend(ctx context.Context, secret Secret, principal *core.Principal, peerReceived core.Position) (received core.Position, next Ticket, err error) {
+	select {
+	case <-s.begun: // the client may be quicker
+	case <-ctx.Done():
+		return 0, next, context.Cause(ctx)
+	}
 	select {
 	case s.resuming <- struct{}{}:
 	case <-ctx.Done():
@@ -340,10 +323,10 @@ func (s *Session) release() { <-s.resuming }
 func (s *Session) renew(used Secret) (Ticket, error) {
 	ticket := newTicket(s.id, s.sessions.config.TTL)
 	s.sessions.mu.Lock()
-	s.identity.Current, s.identity.Offered = used, ticket.Secret
+	s.identity.Current, s.identity.Offered = core.HashSecret(used[:]), core.HashSecret(ticket.Secret[:])
 	identity := s.identity
 	s.sessions.mu.Unlock()
-	if remembers := s.sessions.config.Identities; remembers != nil {
+	if remembers := s.sessions.config.Journal; remembers != nil {
 		return ticket, remembers.SetIdentity(s.id, identity)
 	}
 	return ticket, nil
@@ -351,24 +334,24 @@ func (s *Session) renew(used Secret) (Ticket, error) {
 
 // issue returns the ticket of a new session: one that goes on with the commands of an earlier one, if
 // that is remembered.
-func (s *Sessions) issue(greeting *hello, principal *core.Principal) (Ticket, Identity, error) {
-	var id SessionID
+func (s *Sessions) issue(greeting *hello, principal *core.Principal) (Ticket, core.Identity, error) {
+	var id core.SessionID
 	identity := identityOf(principal)
-	if greeting.resumes && s.config.Identities != nil {
-		known, ok := s.config.Identities.Identity(greeting.resume.ID)
-		if ok && known.admits(greeting.resume.Secret, principal) && !s.has(greeting.resume.ID) {
-			id, identity.Current = greeting.resume.ID, greeting.resume.Secret
+	if greeting.resumes && s.config.Journal != nil {
+		known, ok := s.config.Journal.Identity(greeting.resume.ID)
+		if ok && admits(&known, greeting.resume.Secret, principal) && !s.has(greeting.resume.ID) {
+			id, identity.Current = greeting.resume.ID, core.HashSecret(greeting.resume.Secret[:])
 		}
 	}
 	ticket := newTicket(id, s.config.TTL)
-	identity.Offered = ticket.Secret
-	if s.config.Identities != nil {
-		return ticket, identity, s.config.Identities.SetIdentity(ticket.ID, identity)
+	identity.Offered = core.HashSecret(ticket.Secret[:])
+	if s.config.Journal != nil {
+		return ticket, identity, s.config.Journal.SetIdentity(ticket.ID, identity)
 	}
 	return ticket, identity, nil
 }
 
-func (s *Sessions) has(id SessionID) bool {
+func (s *Sessions) has(id core.SessionID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.byID[id] != nil

@@ -21,11 +21,11 @@ type fakeLink struct {
 	ended    chan struct{}
 	lastCall chan struct{} // Shutdown waits for it
 
-	mu    sync.Mutex // guards err, broken, final
-	err   error
-	once  sync.Once
+	mu     sync.Mutex // guards err, broken, final
+	err    error
+	once   sync.Once
 	broken chan struct{} // nil: the link can't be resumed
-	final bool
+	final  bool
 }
 
 func (l *fakeLink) Lost() <-chan struct{} {
@@ -88,10 +88,22 @@ func (l *fakeLink) goAway(err error) {
 type supervision struct {
 	*testing.T
 	*Supervisor[*fakeLink]
-	links   []*fakeLink
-	dials   []time.Duration
-	refuse  error // what attempts fail with
+	links  []*fakeLink
+	dials  []time.Duration
+	refuse error // what attempts fail with
+	resume bool  // links that are lost are resumed
+
+	mu      sync.Mutex // guards changes
 	changes []StateChange
+}
+
+// takeChanges returns the changes since the last time.
+func (s *supervision) takeChanges() []StateChange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changes := s.changes
+	s.changes = nil
+	return changes
 }
 
 func supervise(t *testing.T, reconnect Reconnect, story func(s *supervision)) {
@@ -99,13 +111,22 @@ func supervise(t *testing.T, reconnect Reconnect, story func(s *supervision)) {
 		s := &supervision{T: t}
 		began := time.Now()
 		s.Supervisor = NewSupervisor(SupervisorConfig[*fakeLink]{
-			Connect: func(_ context.Context, _ *fakeLink, handshaking func()) (*fakeLink, error) {
+			Connect: func(_ context.Context, lost *fakeLink, handshaking func()) (*fakeLink, error) {
 				s.dials = append(s.dials, time.Since(began))
 				if s.refuse != nil {
 					return nil, s.refuse
 				}
 				handshaking()
-				link := &fakeLink{number: len(s.links), away: make(chan struct{}), ended: make(chan struct{}), lastCall: make(chan struct{})}
+				if lost != nil && s.resume {
+					lost.mu.Lock()
+					defer lost.mu.Unlock()
+					lost.broken = make(chan struct{})
+					return lost, nil
+				}
+				if lost != nil {
+					lost.Forgo(errLost)
+				}
+				link := &fakeLink{number: len(s.links), away: make(chan struct{}), ended: make(chan struct{}), lastCall: make(chan struct{}), broken: make(chan struct{})}
 				s.links = append(s.links, link)
 				return link, nil
 			},
@@ -114,7 +135,11 @@ func supervise(t *testing.T, reconnect Reconnect, story func(s *supervision)) {
 		observed := make(chan struct{})
 		go func() {
 			defer close(observed)
-			s.Observe(func(change StateChange) { s.changes = append(s.changes, change) })
+			s.Observe(func(change StateChange) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.changes = append(s.changes, change)
+			})
 		}()
 		synctest.Wait()
 		story(s)
@@ -131,17 +156,16 @@ func supervise(t *testing.T, reconnect Reconnect, story func(s *supervision)) {
 	})
 }
 
-// wantStates checks the states since the last time.
-func (s *supervision) wantStates(names string) {
+// wantStates checks the states since the last time: one of these lists.
+func (s *supervision) wantStates(lists ...string) {
 	s.Helper()
 	synctest.Wait()
 	var got []string
-	for _, change := range s.changes {
+	for _, change := range s.takeChanges() {
 		got = append(got, change.To.String())
 	}
-	s.changes = nil
-	if strings.Join(got, " ") != names {
-		s.Errorf("the states were %v, want %s", got, names)
+	if !slices.Contains(lists, strings.Join(got, " ")) {
+		s.Errorf("the states were %v, want %q", got, lists)
 	}
 }
 
@@ -202,10 +226,11 @@ func TestALinkThatGoesAwayAndEnds(t *testing.T) {
 	supervise(t, Reconnect{}, func(s *supervision) {
 		for i := range 10 {
 			link := s.wantLink(i)
-			s.changes = nil
+			s.takeChanges()
 			link.goAway(errLost)
 			link.lose(errLost)
-			s.wantStates("draining reconnecting")
+			// It ends after it has gone away, so the supervisor may have looked in between.
+			s.wantStates("draining reconnecting", "draining")
 			s.wantLink(i + 1)
 			s.wantStates("connecting handshaking ready")
 		}
@@ -216,16 +241,17 @@ func TestALinkThatGoesAwayAndEnds(t *testing.T) {
 func TestChangesTellAttemptAndCause(t *testing.T) {
 	supervise(t, Reconnect{MaxAttempts: 3}, func(s *supervision) {
 		link := s.wantLink(0)
-		s.changes = nil
+		s.takeChanges()
 		s.refuse = &core.Error{Code: core.Unavailable, Message: "refused"}
 		link.lose(errLost)
 		<-s.Supervisor.Done()
 		synctest.Wait()
 		var got []string
-		for i, change := range s.changes {
+		changes := s.takeChanges()
+		for i, change := range changes {
 			got = append(got, change.String())
-			if i > 0 && (change.From != s.changes[i-1].To || change.At.Before(s.changes[i-1].At)) {
-				t.Errorf("%v follows %v", change, s.changes[i-1])
+			if i > 0 && (change.From != changes[i-1].To || change.At.Before(changes[i-1].At)) {
+				t.Errorf("%v follows %v", change, changes[i-1])
 			}
 		}
 		want := []string{
@@ -331,7 +357,7 @@ func TestHopelessWhileDraining(t *testing.T) {
 	supervise(t, Reconnect{}, func(s *supervision) {
 		link := s.wantLink(0)
 		s.refuse = core.Errorf(core.PermissionDenied, "not you")
-		s.changes = nil
+		s.takeChanges()
 		link.goAway(errLost)
 		if _, err := s.Await(s.Context(), link); !errors.Is(err, core.PermissionDenied) || core.OutcomeOf(err) != core.NotSent {
 			t.Errorf("Await: %v", err)
@@ -356,7 +382,7 @@ func TestShutdownWaitsForCalls(t *testing.T) {
 			old := s.wantLink(0)
 			old.goAway(errLost)
 			present := s.wantLink(1)
-			s.changes = nil
+			s.takeChanges()
 			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 			defer cancel()
 			start := time.Now()
@@ -448,5 +474,72 @@ func TestChangesAtAnyPace(t *testing.T) {
 		<-time.After(time.Hour)
 		states.Set(Closed, 0, nil)
 		group.Wait()
+	})
+}
+
+// A link that has lost its connection goes on, with its calls, when that is resumed.
+func TestALinkIsResumed(t *testing.T) {
+	supervise(t, Reconnect{}, func(s *supervision) {
+		link := s.wantLink(0)
+		s.takeChanges()
+		s.resume = true
+		for range 3 {
+			close(link.broken)
+			s.wantStates("reconnecting")
+			if s.wantLink(0) != link { // calls may begin: they wait in there
+				t.Error("another link")
+			}
+			time.Sleep(time.Second) // of the fake clock: the pause before the attempt
+			s.wantStates("connecting handshaking ready")
+		}
+		if len(s.links) != 1 || len(s.Links()) != 1 || isClosed(link.Done()) {
+			t.Errorf("%d links were made", len(s.links))
+		}
+		// Then it can't be: it ends, and there is another one.
+		s.resume = false
+		close(link.broken)
+		time.Sleep(time.Second)
+		s.wantLink(1)
+		s.wantStates("reconnecting connecting handshaking ready")
+		if !isClosed(link.Done()) || len(s.Links()) != 1 {
+			t.Error("the first link goes on")
+		}
+	})
+}
+
+// A link that is lost when there will be no connection any more ends with that.
+func TestALostLinkEnds(t *testing.T) {
+	for _, end := range []string{"gives up", "closed"} {
+		supervise(t, Reconnect{MaxAttempts: 2}, func(s *supervision) {
+			link := s.wantLink(0)
+			if end == "gives up" {
+				s.refuse = errLost
+				close(link.broken)
+			} else {
+				close(link.broken)
+				_ = s.Close()
+			}
+			<-s.Supervisor.Done()
+			if !isClosed(link.Done()) || link.Err() == nil {
+				t.Errorf("%s: the link goes on", end)
+			}
+		})
+	}
+}
+
+// A link that goes away is not resumed.
+func TestALinkThatGoesAwayIsNotResumed(t *testing.T) {
+	supervise(t, Reconnect{}, func(s *supervision) {
+		link := s.wantLink(0)
+		s.resume = true
+		link.goAway(errLost)
+		s.wantLink(1)
+		link.mu.Lock()
+		final := link.final
+		link.mu.Unlock()
+		if !final {
+			t.Error("its next loss would not be final")
+		}
+		link.lose(errLost)
 	})
 }

@@ -34,6 +34,9 @@ type ConnectionConfig struct {
 	// Compressor compresses results and inflates commands and inputs; nil if no compression was agreed on.
 	Compressor *core.Compressor
 	Peer       core.Peer
+	// Journal, if not nil, remembers what becomes of numbered commands, under Session.
+	Journal core.Journal
+	Session core.SessionID
 	// KeepaliveInterval is how long nothing may be received before the client gets a PING, and
 	// KeepaliveTimeout how long nothing may come after that before the connection is given up. An interval
 	// of 0 is never. See core.Keepalive.
@@ -219,6 +222,8 @@ func (c *Connection) handle(frame *core.Frame) error {
 			return nil
 		}
 		return c.forNothing(frame.Kind, &c.counters.ignored)
+	case core.KindForget:
+		return c.forget(frame.Body)
 	case core.KindGoAway: // a client that goes away closes when it is done
 		return c.forNothing(frame.Kind, &c.counters.ignored)
 	}
@@ -262,6 +267,10 @@ func (c *Connection) start(frame *core.Frame) error {
 			t.ctx.extra.inputs = newInputs(t.ctx)
 			c.allowance.earn(t.ctx.extra.inputs.credit)
 		}
+	}
+	if frame.Number != 0 && c.config.Journal != nil {
+		t.number = &number{id: core.CommandID{Session: c.config.Session, Number: frame.Number}}
+		t.ctx.extraLocked().number = t.number
 	}
 	if ordered, ok := executor.(core.OrderedExecutor); ok {
 		t.turn = &turn{task: t, executor: ordered}

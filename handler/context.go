@@ -37,6 +37,7 @@ type contextExtra struct {
 	credit   *core.Credit         // of the results; streams only; constant
 	inputs   *inputs              // nil if there are none; constant
 	turn     *turn                // ordered commands only; constant
+	number   *number              // numbered commands only; constant
 }
 
 func (c *commandContext) extraLocked() *contextExtra {
@@ -233,6 +234,12 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 	if compressor := c.connection.config.Compressor; compressor != nil {
 		compressor.Compress(buffer)
 	}
+	return c.sendEncoded(ctx, buffer)
+}
+
+// sendEncoded sends a result that is charged and compressed as need be.
+func (c *commandContext) sendEncoded(ctx context.Context, buffer *core.Buffer) (again bool, err error) {
+	large := len(buffer.Bytes) > maxKeptBuffer
 	size := len(buffer.Bytes)
 	for c.extra.credit.Take(size+core.ResultOverhead) != nil {
 		if large { // nothing is held while it waits
@@ -243,6 +250,9 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 			buffer.Release()
 			return false, err
 		}
+	}
+	if n := c.extra.number; n != nil && n.recorded == nil {
+		n.note(buffer)
 	}
 	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes, Bulk: c.bulk}
 	if buffer.Compressed {

@@ -17,7 +17,9 @@ func (upper) Inputs() bool { return false }
 
 func (upper) Execute(ctx context.Context, execution core.Execution) error {
 	text := string(execution.Command())
-	execution.Begin()
+	if err := execution.Begin(); err != nil {
+		return err
+	}
 	if len(text) == 0 {
 		return core.Errorf(core.InvalidArgument, "nothing to do")
 	}

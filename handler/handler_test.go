@@ -188,7 +188,9 @@ func TestGoAwayHasThePosition(t *testing.T) {
 func TestErrorsAreBounded(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	w, _, _ := serving(t, Config{}, func(_ context.Context, execution core.Execution) error {
-		execution.Begin()
+		if err := execution.Begin(); err != nil {
+			return err
+		}
 		e := core.Errorf(core.Aborted, "%s", long).WithDetail(long)
 		for range 100 {
 			e = e.WithDetail(1)

@@ -33,7 +33,9 @@ func (o inOrder) Prepare(execution core.Execution) (string, func(context.Context
 		}
 	}
 	return key, func(ctx context.Context) error {
-		execution.Begin()
+		if err := execution.Begin(); err != nil {
+			return err
+		}
 		return o.execute(ctx, name)
 	}, nil
 }

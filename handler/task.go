@@ -18,7 +18,8 @@ type task struct {
 	ctx        *commandContext
 	cell       *atomic.Pointer[commandContext] // where the read loop finds ctx
 	executor   core.Executor
-	turn       *turn // ordered commands only
+	turn       *turn   // ordered commands only
+	number     *number // numbered commands only
 	name       string
 
 	body   []byte       // the encoded command, in kept, or
@@ -55,7 +56,7 @@ func (t *task) recycle() {
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
-	t.turn, t.body, t.buffer, t.replied, t.begun, t.call = nil, nil, nil, false, false, nil
+	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.call = nil, nil, nil, nil, false, false, nil
 	tasks.Put(t)
 }
 
@@ -85,6 +86,9 @@ func (t *task) run() (waits bool) {
 		err = t.executor.Execute(t.ctx, t)
 	default:
 		waits, err = t.runInTurn()
+	}
+	if t.number != nil && t.number.recorded != nil {
+		err = t.replay()
 	}
 	returned = true
 	return waits
@@ -157,7 +161,16 @@ func (t *task) end(err error) {
 		err = before // results may have been dropped, so it must not look complete
 	}
 	ctx.dropInputs()
-	frame := t.lastFrame(err, before, response)
+	var frame core.Frame
+	switch {
+	case t.number == nil:
+		frame = t.lastFrame(err, before, response)
+	case t.number.recorded != nil && err == nil:
+		frame = t.recordedFrame()
+	default:
+		frame = t.lastFrame(err, before, response)
+		t.endNumbered(&frame)
+	}
 	if t.turn != nil {
 		// Not before: the result and the error may be parts of the receiver. Not later: sending may wait
 		// for a slow client.
@@ -218,9 +231,13 @@ func (t *task) describe(err, before error) (e *core.Error) {
 		if cause := recover(); cause != nil {
 			e = core.AsError(t.panicked(cause))
 		}
-		e.Outcome = core.Refused
-		if t.begun {
+		switch {
+		case t.number != nil && t.number.unknown:
+			e.Outcome = core.OutcomeUnknown
+		case t.begun, t.number != nil && t.number.recorded != nil:
 			e.Outcome = core.Executed
+		default:
+			e.Outcome = core.Refused
 		}
 	}()
 	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
@@ -278,7 +295,15 @@ func (t *task) Decoded() {
 }
 
 // Begin implements core.Execution.
-func (t *task) Begin() { t.begun = true }
+func (t *task) Begin() error {
+	if t.number != nil {
+		if err := t.beginNumbered(); err != nil {
+			return err
+		}
+	}
+	t.begun = true
+	return nil
+}
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {

@@ -40,6 +40,9 @@ func protocolErrorf(format string, arguments ...any) error {
 // payloadSize returns the length field of frame: everything after the header.
 func payloadSize(frame *core.Frame) int {
 	size := len(frame.Body)
+	if isNumbered(frame) {
+		size += 8
+	}
 	if frame.Flags&core.FlagTimeout != 0 {
 		size += 8
 	}
@@ -47,6 +50,11 @@ func payloadSize(frame *core.Frame) int {
 		size += 4 + len(frame.Metadata)
 	}
 	return size
+}
+
+// isNumbered reports whether frame has a number. The flag means something else on frames of other kinds.
+func isNumbered(frame *core.Frame) bool {
+	return frame.Kind == core.KindCommand && frame.Flags&core.FlagNumbered != 0
 }
 
 // appendHeader appends everything of frame but its body.
@@ -58,6 +66,9 @@ func appendHeader(dst []byte, frame *core.Frame, length int) []byte {
 	binary.LittleEndian.PutUint16(header[6:], frame.Command)
 	binary.LittleEndian.PutUint64(header[8:], uint64(frame.Sequence))
 	dst = append(dst, header[:]...)
+	if isNumbered(frame) {
+		dst = binary.LittleEndian.AppendUint64(dst, frame.Number)
+	}
 	if frame.Flags&core.FlagTimeout != 0 {
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(max(0, frame.Timeout)))
 	}
@@ -87,6 +98,12 @@ func parseHeader(header []byte, frame *core.Frame) (length uint32) {
 
 // parsePayload splits payload into the parts that the flags announce and the body.
 func parsePayload(frame *core.Frame, payload []byte) error {
+	if isNumbered(frame) {
+		if len(payload) < 8 {
+			return protocolErrorf("%v frame too short for its number", frame.Kind)
+		}
+		frame.Number, payload = binary.LittleEndian.Uint64(payload), payload[8:]
+	}
 	if frame.Flags&core.FlagTimeout != 0 {
 		if len(payload) < 8 {
 			return protocolErrorf("%v frame too short for its timeout", frame.Kind)

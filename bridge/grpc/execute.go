@@ -118,13 +118,15 @@ func (s *Server) accept(ctx context.Context, execution core.Execution) (*serverC
 }
 
 // begin is called right before the handler is. It returns the handler's context.
-func (c *serverCall) begin(client, server bool) context.Context {
-	c.execution.Begin()
+func (c *serverCall) begin(client, server bool) (context.Context, error) {
+	if err := c.execution.Begin(); err != nil {
+		return nil, err
+	}
 	ctx := c.context.wrap(c.server.settings.keysKnown)
 	if len(c.server.settings.stats) > 0 {
 		c.observer, ctx = c.server.settings.stats.beginServer(ctx, c, client, server)
 	}
-	return ctx
+	return ctx, nil
 }
 
 // end is called when the handler has returned. What it returns ends the command.
@@ -148,7 +150,10 @@ func (c *serverCall) runUnary() error {
 	if c.method.stream != nil {
 		return (&serverStream{call: c, one: true}).run()
 	}
-	ctx := c.begin(false, false)
+	ctx, err := c.begin(false, false)
+	if err != nil {
+		return err
+	}
 	reply, err := c.method.unary.Handler(c.method.service, ctx, c.decode, c.server.settings.unary)
 	if err == nil {
 		err = c.reply(reply)
@@ -216,8 +221,10 @@ func (s *serverStream) run() error {
 	if description := c.method.stream; description != nil {
 		handler, client, server = description.Handler, description.ClientStreams, description.ServerStreams
 	}
-	s.ctx = c.begin(client, server)
 	var err error
+	if s.ctx, err = c.begin(client, server); err != nil {
+		return err
+	}
 	if interceptor := c.server.settings.stream; interceptor != nil && c.method.stream != nil {
 		info := &grpc.StreamServerInfo{FullMethod: c.method.name, IsClientStream: client, IsServerStream: server}
 		err = interceptor(c.method.service, s, info, handler)

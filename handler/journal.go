@@ -1,0 +1,161 @@
+package handler
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/edict-go/edict/core"
+)
+
+// maxRecord bounds what is kept of one command's results.
+const maxRecord = 4 << 20
+
+// ErrRecorded is what interceptors see of a command that was executed before: it is not executed again, and its client
+// gets what it was to get, whatever they make of the error.
+var ErrRecorded = errors.New("the command was executed before")
+
+// ReasonCut is the Reason of the error of a command that was begun before, by a server that has not seen its end.
+const ReasonCut = "cut-while-executing"
+
+// number is what a task of a numbered command has on top of others.
+type number struct {
+	id       core.CommandID
+	record   core.Record  // what becomes of it, as far as it has
+	size     int          // of record
+	recorded *core.Record // what became of it before; nil if it is executed now
+	unknown  bool         // nobody knows whether it was executed
+}
+
+// beginNumbered asks the journal about a command that is about to be executed.
+func (t *task) beginNumbered() error {
+	n := t.number
+	record, err := t.connection.config.Journal.Begin(n.id)
+	switch {
+	case errors.Is(err, core.ErrBegun):
+		n.unknown = true
+		return &core.Error{
+			Code: core.Aborted, Outcome: core.OutcomeUnknown, Reason: ReasonCut,
+			Message: "the command was being executed when the server, or its session, ended: nobody knows how far it came",
+		}
+	case err != nil:
+		if _, ok := errors.AsType[*core.Error](err); ok {
+			return err
+		}
+		t.connection.invoker.config.Logger.Error("edict: the journal has failed", "command", t.name, "error", err)
+		return &core.Error{Code: core.Unavailable, Message: "the server's journal has failed", RetryAfter: core.BusyRetry}
+	case record != nil:
+		n.recorded = record
+		return ErrRecorded
+	}
+	config := &t.connection.config
+	n.record = core.Record{Codec: config.Peer.Codec, Compression: config.Peer.Compression}
+	return nil
+}
+
+// note keeps a result of a stream, as it goes over the wire.
+func (n *number) note(buffer *core.Buffer) {
+	if n.record.TooLarge {
+		return
+	}
+	if n.size += len(buffer.Bytes) + core.ResultOverhead; n.size > maxRecord {
+		n.record.TooLarge, n.record.Results = true, nil
+		return
+	}
+	n.record.Results = append(n.record.Results, core.RecordedResult{Body: slices.Clone(buffer.Bytes), Compressed: buffer.Compressed})
+}
+
+// endNumbered tells the journal how the command has ended, before its client hears of it.
+func (t *task) endNumbered(frame *core.Frame) {
+	n := t.number
+	if !t.begun {
+		return
+	}
+	n.record.Kind, n.record.Flags, n.record.Metadata, n.record.Body = frame.Kind, frame.Flags, frame.Metadata, frame.Body
+	if n.size+len(frame.Body) > maxRecord {
+		n.record.TooLarge, n.record.Body = true, nil
+	}
+	if err := t.connection.config.Journal.End(n.id, &n.record); err != nil {
+		// The client gets its result all the same; if it does not, nobody will know it.
+		t.connection.invoker.config.Logger.Error("edict: the journal has failed", "command", t.name, "error", err)
+	}
+}
+
+// replay sends the results that a command had before, but for the last frame.
+func (t *task) replay() error {
+	record := t.number.recorded
+	if len(record.Results) == 0 {
+		return nil
+	}
+	if err := t.replayable(record); err != nil {
+		return err
+	}
+	for _, result := range record.Results {
+		buffer := core.GetBuffer(len(result.Body))
+		buffer.Bytes, buffer.Compressed = append(buffer.Bytes, result.Body...), result.Compressed
+		for again := true; again; {
+			var err error
+			if again, err = t.ctx.sendEncoded(t.ctx, buffer); err != nil {
+				return err
+			}
+			if again {
+				buffer = core.GetBuffer(len(result.Body))
+				buffer.Bytes, buffer.Compressed = append(buffer.Bytes, result.Body...), result.Compressed
+				if err := t.ctx.waitForCredit(t.ctx); err != nil {
+					buffer.Release()
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// replayable returns an error if a record is not what this connection's client can read.
+func (t *task) replayable(record *core.Record) error {
+	peer := &t.connection.config.Peer
+	switch {
+	case record.TooLarge:
+		return core.Errorf(core.DataLoss, "the command was executed; its results were too large to be kept")
+	case record.Codec != peer.Codec, record.Compression != peer.Compression:
+		return core.Errorf(core.DataLoss, "the command was executed; its results are kept in the codec %q with the compression %q", record.Codec, record.Compression)
+	}
+	return nil
+}
+
+// recordedFrame returns the frame that ends a call whose command was executed before.
+func (t *task) recordedFrame() core.Frame {
+	record := t.number.recorded
+	frame := core.Frame{
+		Kind: record.Kind, Flags: record.Flags, Metadata: record.Metadata, Body: record.Body,
+		Sequence: t.ctx.sequence, Bulk: t.ctx.bulk,
+	}
+	if record.Kind == core.KindError {
+		return frame
+	}
+	if err := t.replayable(record); err != nil {
+		e := core.AsError(err)
+		e.Outcome = core.Executed
+		return core.Frame{Kind: core.KindError, Sequence: t.ctx.sequence, Body: core.AppendError(nil, e)}
+	}
+	return frame
+}
+
+// forget passes a FORGET frame to the journal.
+func (c *Connection) forget(body []byte) error {
+	numbers, err := core.DecodeForgotten(body)
+	if err != nil || c.config.Journal == nil {
+		return violationf("FORGET frame that is malformed, or not agreed on")
+	}
+	c.config.Journal.Forget(c.config.Session, numbers)
+	return nil
+}
+
+// CommandID names the command for ever, if the connection has a journal and the client has numbered it.
+func (c *commandContext) CommandID() (core.CommandID, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil || c.extra.number == nil {
+		return core.CommandID{}, false
+	}
+	return c.extra.number.id, true
+}

@@ -1,0 +1,381 @@
+package journal
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/edict-go/edict/core"
+)
+
+// Config has the settings of a Journal. The zero Config works.
+type Config struct {
+	// MaxBytes is how much all that is kept may take; 0 is 256 MiB. The file may be larger.
+	MaxBytes int64
+	// Keep is how long something is kept whose client does not come back; 0 is 24 h.
+	Keep time.Duration
+	// NoSync does not wait for the disk. See the package's documentation.
+	NoSync bool
+}
+
+// openTimeout is how long Open waits for another process to close the file.
+const openTimeout = time.Second
+
+// maxForgetting bounds what waits to be forgotten. What is beyond goes when it is too old.
+const maxForgetting = 1 << 16
+
+var (
+	sessions = []byte("sessions") // bucket: an Identity in JSON by session
+	commands = []byte("commands") // bucket: an entry by session and number, see key
+)
+
+// The first byte of an entry. The time, 8 bytes of Unix seconds, follows in both; then, if it has ended, the Record.
+const (
+	begun = 1
+	ended = 2
+
+	entryHeader = 1 + 8
+)
+
+// Journal keeps what became of commands in a file. It implements core.Journal. Safe for concurrent use.
+type Journal struct {
+	db     *bolt.DB
+	config Config
+	done   chan struct{} // closed when run has ended
+
+	// Owned by run.
+	bytes    int64 // of all entries
+	commands int
+	sessions int
+	cleaned  time.Time
+
+	mu         sync.Mutex // guards the following; held briefly
+	pending    []*operation
+	forgetting []core.CommandID
+	wake       chan struct{} // capacity 1: there is something pending
+	closed     bool
+	stats      Stats
+}
+
+var _ core.Journal = (*Journal)(nil)
+
+// Stats says what a Journal holds.
+type Stats struct {
+	// Commands are kept, in so many Bytes, of Sessions clients.
+	Commands, Sessions int
+	Bytes              int64
+	// Commits is how often it was written to the disk.
+	Commits uint64
+}
+
+// operation is a change that someone waits for.
+type operation struct {
+	id       core.CommandID
+	ending   []byte         // the encoded record of a command that has ended, or
+	identity *core.Identity // the identity of id.Session; or neither: a command begins
+
+	// Set by run, before done is closed.
+	record *core.Record
+	err    error
+	done   chan struct{}
+}
+
+// Open opens the journal in a file, which is made if there is none. It fails if another process has it open. It
+// starts one goroutine, run, for which Close waits.
+func Open(path string, config Config) (*Journal, error) {
+	if config.MaxBytes <= 0 {
+		config.MaxBytes = 256 << 20
+	}
+	if config.Keep <= 0 {
+		config.Keep = 24 * time.Hour
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout, NoSync: config.NoSync, FreelistType: bolt.FreelistMapType})
+	if errors.Is(err, bolt.ErrTimeout) {
+		err = errors.New("another process has it open")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("can't open the journal %s: %w", path, err)
+	}
+	j := &Journal{db: db, config: config, done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	if err := db.Update(j.load); err != nil {
+		return nil, errors.Join(fmt.Errorf("can't read the journal %s: %w", path, err), db.Close())
+	}
+	go j.run()
+	return j, nil
+}
+
+// load makes the buckets and counts what is in them, but for what is too old.
+func (j *Journal) load(tx *bolt.Tx) error {
+	for _, name := range [][]byte{sessions, commands} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	return j.clean(tx)
+}
+
+// clean drops what is too old, and counts the rest.
+func (j *Journal) clean(tx *bolt.Tx) error {
+	now := time.Now()
+	oldest := now.Add(-j.config.Keep).Unix()
+	j.cleaned, j.bytes, j.commands = now, 0, 0
+	kept := map[core.SessionID]bool{}
+	var old [][2][]byte // bucket and key; a cursor that deletes may pass over what comes next
+	cursor := tx.Bucket(commands).Cursor()
+	for key, entry := cursor.First(); key != nil; key, entry = cursor.Next() {
+		if len(entry) < entryHeader || entryTime(entry) < oldest {
+			old = append(old, [2][]byte{commands, key})
+			continue
+		}
+		kept[core.SessionID(key[:len(core.SessionID{})])] = true
+		j.bytes += int64(len(key) + len(entry))
+		j.commands++
+	}
+	count := 0
+	cursor = tx.Bucket(sessions).Cursor()
+	for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
+		var known storedIdentity
+		if json.Unmarshal(value, &known) != nil || known.Time < oldest && !kept[core.SessionID(key)] {
+			old = append(old, [2][]byte{sessions, key})
+			continue
+		}
+		count++
+	}
+	for _, place := range old {
+		if err := tx.Bucket(place[0]).Delete(place[1]); err != nil {
+			return err
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.sessions = count
+	j.stats.Sessions, j.stats.Commands, j.stats.Bytes = j.sessions, j.commands, j.bytes
+	return nil
+}
+
+func entryTime(entry []byte) int64 { return int64(binary.BigEndian.Uint64(entry[1:])) }
+
+// key returns where a command is kept: commands of a session are beside each other, in their order.
+func key(id core.CommandID) []byte { return binary.BigEndian.AppendUint64(id.Session[:], id.Number) }
+
+func entry(state byte, record []byte) []byte {
+	e := binary.BigEndian.AppendUint64([]byte{state}, uint64(time.Now().Unix()))
+	return append(e, record...)
+}
+
+// storedIdentity is an Identity, and when it was set.
+type storedIdentity struct {
+	Current, Offered []byte
+	Scheme, Name     string `json:",omitempty"`
+	Time             int64
+}
+
+// run writes what is pending, all of it at once, again and again: while one write goes on the next gather.
+//
+// Started by Open; ends after Close, which waits for it.
+func (j *Journal) run() {
+	defer close(j.done)
+	for range j.wake {
+		j.mu.Lock()
+		operations, forgetting, closed := j.pending, j.forgetting, j.closed
+		j.pending, j.forgetting = nil, nil
+		j.mu.Unlock()
+		if len(operations)+len(forgetting) > 0 {
+			j.commit(operations, forgetting)
+		}
+		if closed {
+			return
+		}
+	}
+}
+
+// commit applies changes and writes them to the disk.
+func (j *Journal) commit(operations []*operation, forgetting []core.CommandID) {
+	bytes, count, known := j.bytes, j.commands, j.sessions
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		for _, id := range forgetting {
+			if err := j.drop(tx, id); err != nil {
+				return err
+			}
+		}
+		for _, o := range operations {
+			if err := j.apply(tx, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		j.bytes, j.commands, j.sessions = bytes, count, known
+	}
+	j.mu.Lock()
+	j.stats.Commits++
+	j.stats.Sessions, j.stats.Commands, j.stats.Bytes = j.sessions, j.commands, j.bytes
+	j.mu.Unlock()
+	for _, o := range operations {
+		if err != nil {
+			o.record, o.err = nil, fmt.Errorf("can't write to the journal: %w", err)
+		}
+		close(o.done)
+	}
+}
+
+func (j *Journal) drop(tx *bolt.Tx, id core.CommandID) error {
+	bucket, k := tx.Bucket(commands), key(id)
+	old := bucket.Get(k)
+	if old == nil {
+		return nil
+	}
+	j.count(-1, len(k)+len(old))
+	return bucket.Delete(k)
+}
+
+func (j *Journal) count(commands, bytes int) {
+	j.commands += commands
+	j.bytes += int64(commands * bytes)
+}
+
+// apply makes one change. Its error is one of the database; what is wrong with the operation goes there.
+func (j *Journal) apply(tx *bolt.Tx, o *operation) error {
+	if o.identity != nil {
+		value, err := json.Marshal(storedIdentity{
+			o.identity.Current[:], o.identity.Offered[:], o.identity.Scheme, o.identity.Name, time.Now().Unix(),
+		})
+		if err != nil {
+			return err
+		}
+		if tx.Bucket(sessions).Get(o.id.Session[:]) == nil {
+			j.sessions++
+		}
+		return tx.Bucket(sessions).Put(o.id.Session[:], value)
+	}
+	bucket, k := tx.Bucket(commands), key(o.id)
+	old := bucket.Get(k)
+	if o.ending != nil {
+		if old != nil {
+			j.count(-1, len(k)+len(old))
+		}
+		value := entry(ended, o.ending)
+		j.count(1, len(k)+len(value))
+		return bucket.Put(k, value)
+	}
+	switch {
+	case old == nil:
+		if j.bytes > j.config.MaxBytes && time.Since(j.cleaned) > j.config.Keep/16 {
+			if err := j.clean(tx); err != nil {
+				return err
+			}
+		}
+		if j.bytes > j.config.MaxBytes {
+			o.err = &core.Error{
+				Code: core.ResourceExhausted, Outcome: core.Refused, RetryAfter: time.Second, Reason: ReasonFull,
+				Message: "the server's journal is full: clients have not taken the results that are kept for them",
+			}
+			return nil
+		}
+		value := entry(begun, nil)
+		j.count(1, len(k)+len(value))
+		return bucket.Put(k, value)
+	case len(old) >= entryHeader && old[0] == ended:
+		o.record, o.err = core.DecodeRecord(append([]byte(nil), old[entryHeader:]...))
+	default:
+		o.err = core.ErrBegun
+	}
+	return nil
+}
+
+// ReasonFull is the Reason of the error of a command that is Refused because the journal is full.
+const ReasonFull = "journal-full"
+
+// do lets run make a change, and waits for that.
+func (j *Journal) do(o *operation) error {
+	o.done = make(chan struct{})
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return errClosed
+	}
+	j.pending = append(j.pending, o)
+	j.wakeLocked()
+	j.mu.Unlock()
+	<-o.done
+	return o.err
+}
+
+var errClosed = fmt.Errorf("the journal is closed: %w", core.ErrClosed)
+
+func (j *Journal) wakeLocked() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Begin implements core.Journal. It waits for the disk.
+func (j *Journal) Begin(id core.CommandID) (*core.Record, error) {
+	o := &operation{id: id}
+	err := j.do(o)
+	return o.record, err
+}
+
+// End implements core.Journal. It waits for the disk.
+func (j *Journal) End(id core.CommandID, record *core.Record) error {
+	return j.do(&operation{id: id, ending: record.Append(nil)})
+}
+
+// Forget implements core.Journal. It does not wait.
+func (j *Journal) Forget(session core.SessionID, numbers []uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return
+	}
+	for _, number := range numbers[:max(0, min(len(numbers), maxForgetting-len(j.forgetting)))] {
+		j.forgetting = append(j.forgetting, core.CommandID{Session: session, Number: number})
+	}
+	j.wakeLocked()
+}
+
+// Identity implements core.Journal.
+func (j *Journal) Identity(session core.SessionID) (core.Identity, bool) {
+	var known storedIdentity
+	err := j.db.View(func(tx *bolt.Tx) error {
+		value := tx.Bucket(sessions).Get(session[:])
+		if value == nil {
+			return errors.New("unknown")
+		}
+		return json.Unmarshal(value, &known)
+	})
+	identity := core.Identity{Scheme: known.Scheme, Name: known.Name}
+	copy(identity.Current[:], known.Current)
+	copy(identity.Offered[:], known.Offered)
+	return identity, err == nil
+}
+
+// SetIdentity implements core.Journal. It waits for the disk.
+func (j *Journal) SetIdentity(session core.SessionID, identity core.Identity) error {
+	return j.do(&operation{id: core.CommandID{Session: session}, identity: &identity})
+}
+
+// Stats returns what the journal holds.
+func (j *Journal) Stats() Stats {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.stats
+}
+
+// Close writes what is pending and closes the file. Close the server before: commands fail afterwards. It may be called
+// again.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	j.closed = true
+	j.wakeLocked()
+	j.mu.Unlock()
+	<-j.done
+	return j.db.Close()
+}

@@ -1,0 +1,185 @@
+package journal_test
+
+import (
+	"errors"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/journal"
+)
+
+func open(t *testing.T, path string, config journal.Config) *journal.Journal {
+	t.Helper()
+	j, err := journal.Open(path, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	return j
+}
+
+func command(session byte, number uint64) core.CommandID {
+	return core.CommandID{Session: core.SessionID{session}, Number: number}
+}
+
+func TestReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := open(t, path, journal.Config{})
+	full := &core.Record{
+		Codec: "json", Compression: "s2", Kind: core.KindEnd, Flags: core.FlagMetadata, Metadata: []byte("m"), Body: []byte("b"),
+		Results: []core.RecordedResult{{Body: []byte("one")}, {Body: []byte{}, Compressed: true}},
+	}
+	identity := core.Identity{Current: core.HashSecret([]byte("a")), Offered: core.HashSecret([]byte("b")), Scheme: "token", Name: "till"}
+	if err := j.SetIdentity(core.SessionID{1}, identity); err != nil {
+		t.Fatal(err)
+	}
+	for number, record := range map[uint64]*core.Record{1: full, 2: {Kind: core.KindError, Body: []byte("e")}, 3: nil, 4: {Kind: core.KindEnd}} {
+		if before, err := j.Begin(command(1, number)); before != nil || err != nil {
+			t.Fatal(before, err)
+		}
+		if record != nil {
+			if err := j.End(command(1, number), record); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	j.Forget(core.SessionID{1}, []uint64{4, 77})
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
+	if _, err := j.Begin(command(1, 9)); !errors.Is(err, core.ErrClosed) {
+		t.Errorf("Begin after Close: %v", err)
+	}
+
+	j = open(t, path, journal.Config{})
+	if known, ok := j.Identity(core.SessionID{1}); !ok || known != identity {
+		t.Errorf("%+v, %v", known, ok)
+	}
+	if _, ok := j.Identity(core.SessionID{2}); ok {
+		t.Error("a stranger is known")
+	}
+	if record, err := j.Begin(command(1, 1)); err != nil || !reflect.DeepEqual(record, full) {
+		t.Errorf("%+v, %v", record, err)
+	}
+	if record, err := j.Begin(command(1, 2)); err != nil || record.Kind != core.KindError {
+		t.Errorf("%+v, %v", record, err)
+	}
+	if record, err := j.Begin(command(1, 3)); record != nil || !errors.Is(err, core.ErrBegun) {
+		t.Errorf("%+v, %v", record, err)
+	}
+	if record, err := j.Begin(command(1, 4)); record != nil || err != nil {
+		t.Errorf("forgotten, and yet %+v, %v", record, err)
+	}
+	if stats := j.Stats(); stats.Commands != 4 || stats.Sessions != 1 || stats.Bytes == 0 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+func TestOneProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	open(t, path, journal.Config{})
+	if _, err := journal.Open(path, journal.Config{}); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Error(err)
+	}
+}
+
+func TestFull(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "journal"), journal.Config{MaxBytes: 2000, NoSync: true})
+	record := &core.Record{Kind: core.KindEnd, Body: make([]byte, 900)}
+	number := uint64(0)
+	for {
+		number++
+		_, err := j.Begin(command(1, number))
+		if e, ok := errors.AsType[*core.Error](err); ok {
+			if e.Code != core.ResourceExhausted || e.Outcome != core.Refused || e.RetryAfter == 0 || e.Reason != journal.ReasonFull {
+				t.Errorf("%+v", e)
+			}
+			break
+		}
+		if err != nil || number > 5 {
+			t.Fatal(number, err)
+		}
+		if err := j.End(command(1, number), record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.Forget(core.SessionID{1}, []uint64{1, 2, 3})
+	if _, err := j.Begin(command(1, number)); err != nil {
+		t.Errorf("there is room again, and yet %v", err)
+	}
+}
+
+func TestOldIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "journal")
+		j := open(t, path, journal.Config{Keep: time.Hour, NoSync: true})
+		for session := range byte(3) {
+			if err := j.SetIdentity(core.SessionID{session}, core.Identity{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, number := range []uint64{1, 2, 3} {
+			if _, err := j.Begin(command(1, number)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour) // of the fake clock
+		if err := j.End(command(1, 2), &core.Record{Kind: core.KindEnd}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		j = open(t, path, journal.Config{Keep: time.Hour})
+		if stats := j.Stats(); stats.Commands != 1 || stats.Sessions != 1 {
+			t.Errorf("%+v", stats)
+		}
+		_ = j.Close()
+	})
+}
+
+// Commands that come together share a write.
+func TestCommitsAreShared(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "journal"), journal.Config{})
+	const count = 500
+	var all sync.WaitGroup
+	for number := range uint64(count) {
+		all.Go(func() {
+			if _, err := j.Begin(command(1, number)); err != nil {
+				t.Error(err)
+			}
+			if err := j.End(command(1, number), &core.Record{Kind: core.KindEnd}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if stats := j.Stats(); stats.Commands != count || stats.Commits > count/2 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add((&core.Record{Codec: "json", Kind: core.KindEnd, Body: []byte("b"), Results: []core.RecordedResult{{Body: []byte("r")}}}).Append(nil))
+	f.Add([]byte{1, 2, 3})
+	f.Fuzz(func(t *testing.T, src []byte) {
+		record, err := core.DecodeRecord(src)
+		if err != nil {
+			return
+		}
+		again, err := core.DecodeRecord(record.Append(nil))
+		if err != nil || !reflect.DeepEqual(again, record) {
+			t.Errorf("%+v became %+v, %v", record, again, err)
+		}
+	})
+}
