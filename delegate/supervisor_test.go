@@ -34,6 +34,14 @@ func (l *fakeLink) Lost() <-chan struct{} {
 	return l.broken
 }
 
+// breakOff loses the connection of the link.
+func (l *fakeLink) breakOff() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = errLost
+	close(l.broken)
+}
+
 func (l *fakeLink) Forgo(cause error) {
 	l.mu.Lock()
 	l.final = true
@@ -484,7 +492,7 @@ func TestALinkIsResumed(t *testing.T) {
 		s.takeChanges()
 		s.resume = true
 		for range 3 {
-			close(link.broken)
+			link.breakOff()
 			s.wantStates("reconnecting")
 			if s.wantLink(0) != link { // calls may begin: they wait in there
 				t.Error("another link")
@@ -497,7 +505,7 @@ func TestALinkIsResumed(t *testing.T) {
 		}
 		// Then it can't be: it ends, and there is another one.
 		s.resume = false
-		close(link.broken)
+		link.breakOff()
 		time.Sleep(time.Second)
 		s.wantLink(1)
 		s.wantStates("reconnecting connecting handshaking ready")
@@ -514,9 +522,9 @@ func TestALostLinkEnds(t *testing.T) {
 			link := s.wantLink(0)
 			if end == "gives up" {
 				s.refuse = errLost
-				close(link.broken)
+				link.breakOff()
 			} else {
-				close(link.broken)
+				link.breakOff()
 				_ = s.Close()
 			}
 			<-s.Supervisor.Done()
