@@ -232,6 +232,7 @@ func (s *session) Drain(ctx context.Context) {
 		return
 	}
 	connection.Drain(ctx)
+	s.carrier.Forgo(core.ErrClosed) // nobody is waited for any more
 }
 
 // Close implements core.Session.

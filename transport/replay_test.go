@@ -120,6 +120,9 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 			go func() { all.Wait(); close(done) }()
 			breaks := 0
 			for over := false; !over && !t.Failed(); {
+				if breaks == 40 {
+					<-done
+				}
 				select {
 				case <-done:
 					over = true
