@@ -194,7 +194,7 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 	}
 	if c.ticket != nil {
 		c.session = c.ticket.ID
-		carrier.Resumable(l.settings.resume.Bytes, func(error) {}, nil) // the supervisor waits for Lost
+		carrier.Resumable(l.settings.resume.Bytes, func(error) {}) // the supervisor waits for Lost
 	}
 	for i := range c.commands {
 		command := &c.commands[i]

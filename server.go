@@ -172,7 +172,7 @@ func (s *session) Serve() {
 	}
 	connection := s.server.newConnection(s.carrier, account, agreement)
 	if agreement.Session != nil {
-		agreement.Session.Begin(nil)
+		agreement.Session.Begin()
 	}
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake

@@ -54,7 +54,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 			var all sync.WaitGroup
 			var receivers sync.WaitGroup
 			for _, conn := range []*Conn{a, b} {
-				conn.Resumable(0, func(error) {}, nil)
+				conn.Resumable(0, func(error) {})
 				next, left := map[core.Sequence]uint32{}, senders*frames
 				all.Add(1)
 				receivers.Go(func() {
@@ -156,27 +156,21 @@ func TestAcknowledgedIsDropped(t *testing.T) {
 		ends.Wait()
 		closeBoth(a, b)
 	}()
-	acknowledged := make(chan core.Position, 1000)
-	a.Resumable(0, func(error) {}, func(position core.Position) { acknowledged <- position })
-	b.Resumable(0, func(error) {}, nil)
+	a.Resumable(0, func(error) {})
+	b.Resumable(0, func(error) {})
 	ends.Go(func() { _ = a.Run(func(*core.Frame) error { return nil }) })
 	ends.Go(func() { _ = b.Run(func(*core.Frame) error { return nil }) })
-	total := core.Position(0)
-	for range 1000 {
-		position, err := a.Send(t.Context(), core.Frame{Kind: core.KindCommand, Body: make([]byte, 1000)})
-		if err != nil {
+	for range 1000 { // which would wait for ever if it were not
+		if _, err := a.Send(t.Context(), core.Frame{Kind: core.KindCommand, Body: make([]byte, 1000)}); err != nil {
 			t.Fatal(err)
 		}
-		total = position
 	}
-	for position := range acknowledged {
-		if position+AckEvery > total {
-			break
-		}
+	if err := a.Flush(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	a.writer.mu.Lock()
 	defer a.writer.mu.Unlock()
-	if kept := a.writer.replay; kept.size > 2*AckEvery+chunkSize || kept.held > 3*AckEvery {
+	if kept := a.writer.replay; kept.size > MinReplay+defaultQueueBytes || kept.held > 2*(MinReplay+defaultQueueBytes) {
 		t.Errorf("%d bytes are kept, in %d", kept.size, kept.held)
 	}
 }
@@ -186,8 +180,8 @@ func TestSendWaitsWhileThePeerIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := MemoryPipe()
 		a, b := NewConn(near, Config{}), NewConn(far, Config{})
-		a.Resumable(MinReplay, func(error) {}, nil)
-		b.Resumable(MinReplay, func(error) {}, nil)
+		a.Resumable(MinReplay, func(error) {})
+		b.Resumable(MinReplay, func(error) {})
 		var ends sync.WaitGroup
 		got := 0
 		ends.Go(func() { _ = a.Run(func(*core.Frame) error { return nil }) })
@@ -253,7 +247,7 @@ func TestHostileAcknowledgements(t *testing.T) {
 	} {
 		near, far := MemoryPipe()
 		a := NewConn(near, Config{})
-		a.Resumable(0, func(error) {}, nil)
+		a.Resumable(0, func(error) {})
 		go far.Write(AppendFrame(nil, frame))
 		if err := a.Run(func(*core.Frame) error { return nil }); err == nil || !strings.Contains(err.Error(), "ACK") {
 			t.Errorf("%s: %v", name, err)
@@ -281,7 +275,7 @@ func TestAcknowledgedWhileItIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := MemoryPipe()
 		a := NewConn(near, Config{})
-		a.Resumable(0, func(error) {}, nil)
+		a.Resumable(0, func(error) {})
 		var run sync.WaitGroup
 		run.Go(func() { _ = a.Run(func(*core.Frame) error { return nil }) })
 		size := 1 << 20 // more than the pipe takes
