@@ -39,7 +39,7 @@ func (s *simulation) dialClient() action {
 		l.shared = newContext(time.Time{}, s.one(2))
 		dial := tapDial(s.network.Dialer("server"), func(t *tap) { l.near = t })
 		l.dial = s.run(fmt.Sprint("Dial ", l.number), func() error {
-			client, err := edict.Dial(ctx, "simulation", commands, config,
+			client, err := edict.Dial(ctx, "simulation", s.commands(), config,
 				edict.WithDialer(dial), edict.WithBudget(s.budget), edict.WithCodecs(plain{"c"}, plain{"a"}, plain{"b"}))
 			looked.Load()
 			if err == nil {
@@ -117,9 +117,15 @@ func (s *simulation) startCall() action {
 			c.fault = undecodable
 		}
 	}
+	if s.full && c.how != byBare && s.random.IntN(4) < s.config.inTurn {
+		c.inTurn, c.key = true, s.random.IntN(s.config.keys)
+	}
 	kind := s.random.IntN(8)
 	if l.warm && s.one(2) {
 		kind = 1
+	}
+	if kind == 1 && c.inTurn && !s.racing {
+		kind = 4 // of those that wait for their turn the server would refuse several at once
 	}
 	if kind == 1 && c.observes() && !s.racing {
 		kind = 4 // the invocation and the client would both hear of the context's end, in any order
@@ -134,8 +140,11 @@ func (s *simulation) startCall() action {
 	}
 	functionsFirst := s.one(2) && limit == 0 // see cancelCall
 	name := fmt.Sprintf("start %v on %d, %d bytes, fault %d, context %d %v", c, l.number, c.size, c.fault, kind, limit)
+	if c.inTurn {
+		name += fmt.Sprintf(", key %d", c.key)
+	}
 	return action{name: name, claims: "start", do: func() {
-		c.born = time.Now()
+		c.born, c.bornStep = time.Now(), s.step
 		switch {
 		case kind == 0: // no end
 		case kind == 1:

@@ -36,6 +36,8 @@ type call struct {
 	how    manner
 	size   int
 	fault  fault
+	inTurn bool // its command has an ordering key,
+	key    int  // this one; 0 is the empty one
 	shared bool // its context is the link's
 	bulk   bool // it gives way to others
 	ctx    context.Context
@@ -75,6 +77,11 @@ type call struct {
 	lastRead   bool
 	lastStep   int          // in which it came
 	verdict    core.Outcome // that the frame which ended it has told; Executed for a success
+	place      int          // among all commands that have arrived
+	bornStep   int          // in which it was started
+	startStep  int          // in which Start has returned an exchange
+	waited     bool         // for its turn
+	doomed     bool         // its context had ended before it was its turn
 	seen       callView
 	judged     bool
 }
@@ -167,16 +174,22 @@ func (c *call) live() {
 	if c.bulk {
 		options = append(options, edict.WithBulk())
 	}
-	command := letter{Call: c.id, Size: c.size, Fault: c.fault}
+	command := letter{Call: c.id, Size: c.size, Fault: c.fault, Key: c.key}
 	switch c.how {
 	case byCall:
-		reply, err := edict.Call(c.ctx, sender{c}, ask(command), options...)
+		var reply letter
+		var err error
+		if c.inTurn {
+			reply, err = edict.Call(c.ctx, sender{c}, askInTurn(command), options...)
+		} else {
+			reply, err = edict.Call(c.ctx, sender{c}, ask(command), options...)
+		}
 		c.end(reply, err)
 	case byBare:
 		_, err := edict.Call(c.ctx, sender{c}, bare{}, append(options, edict.WithMetadata(edict.Metadata{callKey: {strconv.Itoa(c.id)}}))...)
 		c.end(letter{Call: c.id, Index: replyIndex}, err)
 	case byStart:
-		invocation, err := edict.Start(c.ctx, sender{c}, ask(command), options...)
+		invocation, err := c.startAsk(command, options)
 		looked.Load()
 		if err != nil {
 			c.end(letter{}, err)
@@ -192,9 +205,9 @@ func (c *call) live() {
 		c.end(reply, err)
 		_, c.again = invocation.Receive()
 	case byExchange:
-		c.exchange(list(command))
+		c.exchange(command)
 	case byInvocation:
-		invocation, err := edict.StartStream(c.ctx, sender{c}, list(command), options...)
+		invocation, err := c.startList(command, options)
 		looked.Load()
 		if err != nil {
 			c.err = err
@@ -202,7 +215,7 @@ func (c *call) live() {
 		}
 		c.takeFrom(invocation)
 	case byDuplex:
-		invocation, err := edict.StartDuplex(c.ctx, sender{c}, talk(command), options...)
+		invocation, err := c.startTalk(command, options)
 		looked.Load()
 		if err != nil {
 			c.err = err
@@ -212,7 +225,7 @@ func (c *call) live() {
 		go c.feed(invocation)
 		c.takeFrom(invocation.Invocation)
 	case byRange:
-		for result, err := range edict.Stream(c.ctx, sender{c}, list(command), options...) {
+		for result, err := range c.stream(command, options) {
 			looked.Load()
 			if err != nil {
 				c.err = err
@@ -269,8 +282,12 @@ func (c *call) feed(invocation *edict.DuplexInvocation[letter, letter]) {
 }
 
 // exchange takes a stream's results one by one, without the facade.
-func (c *call) exchange(command list) {
-	exchange, err := sender{c}.Start(c.ctx, edict.Request[*lab]{Command: command, Stream: true, Bulk: c.bulk})
+func (c *call) exchange(command letter) {
+	request := edict.Request[*lab]{Command: list(command), Stream: true, Bulk: c.bulk}
+	if c.inTurn {
+		request.Command = listInTurn(command)
+	}
+	exchange, err := sender{c}.Start(c.ctx, request)
 	if err != nil {
 		c.err = err
 		return

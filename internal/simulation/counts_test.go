@@ -11,6 +11,8 @@ type counts struct {
 	seeds, steps, cuts, drains                                         int
 	calls, streams, executed, succeeded, failed, refused, lost, unsent int
 	withdrawn, padded, cancelled, results, inputs, parts, grown        int
+	// Of commands in turn: those that ran, that waited for their turn, and whose context ended meanwhile.
+	inTurn, waited, doomed int
 }
 
 // count adds up what has happened.
@@ -25,6 +27,7 @@ func (s *simulation) count() {
 			count *int
 		}{
 			{c.how.stream(), &n.streams}, {c.padded, &n.padded}, {c.told, &n.cancelled}, {c.whole && c.size > fragment, &n.parts}, {c.grew, &n.grown},
+			{c.inTurn && s.lab.runs[c.id] != nil, &n.inTurn}, {c.waited, &n.waited}, {c.waited && c.doomed, &n.doomed},
 		} {
 			if holds.met {
 				*holds.count++

@@ -67,7 +67,7 @@ func (l *link) safe(d edicttest.Direction) (from, to int, cut bool) {
 	to = from
 	for i := range frames {
 		f := &frames[i]
-		alone := l.writes(d, f)
+		alone := l.writes(d, f) || l.inTurn(d, f) && l.connection.EndPending(d)
 		if i > 0 && (alone || d == edicttest.ToServer && l.room(edicttest.ToClient) < (i+1)*refusalRoom) {
 			return from, to, false
 		}
@@ -105,8 +105,11 @@ func (l *link) whole(d edicttest.Direction, until int) int {
 	frames, _, _ := l.pending(d)
 	for i := range frames {
 		f := &frames[i]
-		beside := i > 0 && frames[i-1].quiet() || i+1 < len(frames) && frames[i+1].quiet()
-		if f.quiet() && beside && f.start < until {
+		quiet := func(i int) bool {
+			return i >= 0 && i < len(frames) && frames[i].quiet() && !l.inTurn(d, &frames[i])
+		}
+		beside := quiet(i-1) || quiet(i+1)
+		if quiet(i) && beside && f.start < until {
 			until = max(until, f.end)
 		}
 	}
@@ -125,6 +128,8 @@ func (l *link) writes(d edicttest.Direction, f *frame) bool {
 			return true
 		case core.KindCommand:
 			return f.fault != sound
+		case core.KindCancel:
+			return l.inTurn(d, f) // a worker refuses it if it waits
 		case core.KindInput:
 			c := l.calls[f.sequence]
 			return c != nil && l.s.lab.runs[c.id] != nil && l.s.lab.runs[c.id].state == taking

@@ -31,6 +31,8 @@ type settings struct {
 	heavy             bool // there is more to write than is queued
 	large             int  // one call in so many has a large body
 	patient           bool
+	keys              int // of commands in turn, the empty one included; 0 if there are no such commands
+	inTurn            int // so many of 4 calls have one
 }
 
 func (c settings) String() string {
@@ -38,6 +40,14 @@ func (c settings) String() string {
 }
 
 const writeTimeout = 7 * time.Second
+
+// life is what there may be in the life of a seed.
+type life struct {
+	// racing: some steps are made at once; see race.
+	racing bool
+	// full: commands in turn, compression, a small budget and hostile clients, as the seed chooses.
+	full bool
+}
 
 // calmShare is a quarter of the budget.
 const calmShare = 1 << 28
@@ -61,6 +71,9 @@ type simulation struct {
 	draining bool // the server's Shutdown was called
 	hasty    bool // its Close was, or Shutdown's context has ended
 	racing   bool // some steps are made at once; see race
+	full     bool // see life
+
+	turns ordering
 
 	step    int
 	doing   string // what the step does
@@ -136,10 +149,10 @@ func (s *simulation) note(format string, arguments ...any) {
 }
 
 // live runs the life of a seed and returns the hash of its story. It must be called in a bubble.
-func live(t *testing.T, seed uint64, racing bool) (uint64, *simulation) {
+func live(t *testing.T, seed uint64, kind life) (uint64, *simulation) {
 	before := runtime.NumGoroutine()
 	buffers.begin()
-	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: &lab{runs: map[int]*run{}}, racing: racing}
+	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: newLab(), racing: kind.racing, full: kind.full}
 	s.begin()
 	problem := s.guard(func() {
 		for s.step < s.config.steps && !s.deserted() {
@@ -208,6 +221,22 @@ func (s *simulation) guard(f func()) (problem string) {
 	return ""
 }
 
+// beginFull chooses what there is in full lives only.
+func (s *simulation) beginFull() {
+	s.config.keys, s.config.inTurn = 4, 1
+	if s.one(2) && !s.config.heavy { // most wait for each other
+		s.config.keys, s.config.inTurn = 3, 3
+		s.config.maxInFlight, s.config.maxInFlightServer = 8, pick(s, 8, 100)
+	}
+}
+
+func (s *simulation) commands() *edict.Registry[*lab] {
+	if s.full {
+		return fullCommands
+	}
+	return commands
+}
+
 // pick draws one of some values.
 func pick[V any](s *simulation, values ...V) V { return values[s.random.IntN(len(values))] }
 
@@ -233,6 +262,9 @@ func (s *simulation) begin() {
 	if s.one(10) { // so large that they are sent in parts
 		s.config.maxFrame, s.config.large = 400<<10, 3
 	}
+	if s.full {
+		s.beginFull()
+	}
 	s.network = edicttest.New(edicttest.Config{Manual: true, Seed: s.seed, Link: edicttest.Link{Buffer: s.config.buffer}})
 	listener, err := s.network.Listen("server")
 	if err != nil {
@@ -240,7 +272,7 @@ func (s *simulation) begin() {
 	}
 	s.budget = edict.NewBudget(1 << 30)
 	s.budget.NewAccount(0).Take(calmShare, core.ForWork) // so that nothing is kept that is not needed
-	s.server = edict.NewServer(s.lab, commands,
+	s.server = edict.NewServer(s.lab, s.commands(),
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,
 			Window: s.config.window, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go

@@ -42,6 +42,7 @@ func (s *simulation) observe() {
 	}
 	s.checkBudget()
 	s.checkCalls()
+	s.checkOrder()
 	s.checkRuns()
 	s.checkLinks()
 }
@@ -110,6 +111,7 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 		if l.goAwayRead && l.goAwayAt.Before(c.born) {
 			s.violated("%v was sent after GOAWAY", c)
 		}
+		s.checkSent(c)
 		c.offered, c.sequence = true, f.sequence
 		c.available, c.room = firstWindow(l.window), firstWindow(s.config.window)
 		l.calls[f.sequence] = c
@@ -217,6 +219,8 @@ func (s *simulation) serverRead(l *link, f *frame) {
 			return
 		}
 		c.arrived = true
+		s.turns.arrived++
+		c.place = s.turns.arrived
 		if f.timeout >= 0 {
 			c.limited, c.deadline = true, f.at.Add(f.timeout)
 		}
@@ -428,12 +432,18 @@ func (s *simulation) checkAfter(c *call, r *run) {
 func (s *simulation) checkRuns() {
 	now := time.Now()
 	perLink := map[*link]int{}
-	active, ending := 0, 0
+	active, ending, waiting := 0, 0, 0
 	for _, c := range s.calls {
 		r := s.lab.runs[c.id]
 		if r == nil || r.state == over {
 			if r != nil && !c.lastSent && c.link.far.writing {
 				ending++ // its last frame may wait for room in the queue
+			}
+			switch s.waitsForTurn(c) {
+			case yes:
+				waiting++
+			case maybe:
+				ending++
 			}
 			continue
 		}
@@ -464,17 +474,17 @@ func (s *simulation) checkRuns() {
 			}
 		}
 	}
-	if n := s.server.InFlight(); n < active || n > active+ending {
-		s.violated("the server says that %d commands are in flight, and %d are", n, active)
+	if n := s.server.InFlight(); n < active+waiting || n > active+waiting+ending {
+		s.violated("the server says that %d commands are in flight, and %d are", n, active+waiting)
 	}
-	if active > s.config.maxInFlightServer {
+	if active+waiting > s.config.maxInFlightServer {
 		s.violated("%d commands run, and the server takes %d", active, s.config.maxInFlightServer)
 	}
 	for _, o := range s.jobs {
 		if o.ended && errors.Is(o.err, errInUse) {
 			s.violated("%s has returned, and %v", o.name, o.err)
 		}
-		if o.ended && o.err == nil && o.drains && (active > 0 || s.server.Connections() > 0) {
+		if o.ended && o.err == nil && o.drains && (active+waiting > 0 || s.server.Connections() > 0) {
 			s.violated("Shutdown has returned, and %d commands run on %d connections", active, s.server.Connections())
 		}
 	}

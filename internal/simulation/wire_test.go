@@ -118,7 +118,7 @@ func (w *wire) complete() {
 	case core.KindCommand, core.KindPadding:
 		if len(p) >= letterHead {
 			f.call = int(binary.LittleEndian.Uint32(p))
-			f.fault = fault(binary.LittleEndian.Uint32(p[12:]))
+			f.fault = faultOf(int(binary.LittleEndian.Uint32(p[12:])))
 		}
 	case core.KindResult, core.KindInput:
 		f.call = -1
