@@ -32,6 +32,11 @@ func (s *simulation) dialClient() action {
 		config.MaxInFlight = 2
 		l.maxInFlight = min(l.maxInFlight, 2)
 	}
+	var compressions []edict.Compression
+	if s.full {
+		compressions, config.CompressionThreshold = s.drawCompressions(), s.drawThreshold()
+		l.compression = s.agreed(compressions)
+	}
 	return action{name: fmt.Sprintf("dial %d", l.number), claims: "dial", do: func() {
 		s.links = append(s.links, l)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -40,7 +45,7 @@ func (s *simulation) dialClient() action {
 		dial := tapDial(s.network.Dialer("server"), func(t *tap) { l.near = t })
 		l.dial = s.run(fmt.Sprint("Dial ", l.number), func() error {
 			client, err := edict.Dial(ctx, "simulation", s.commands(), config,
-				edict.WithDialer(dial), edict.WithBudget(s.budget), edict.WithCodecs(plain{"c"}, plain{"a"}, plain{"b"}))
+				edict.WithDialer(dial), edict.WithBudget(s.budget), edict.WithCompression(compressions...), edict.WithCodecs(plain{"c"}, plain{"a"}, plain{"b"}))
 			looked.Load()
 			if err == nil {
 				l.client = client
@@ -180,6 +185,9 @@ const fragment = 128 << 10
 // size draws the size of a letter's text.
 func (s *simulation) size() int {
 	if !s.one(s.config.large) {
+		if len(s.config.compressions) > 0 && s.one(3) {
+			return pick(s, 300, 1500, 5000)
+		}
 		return pick(s, 0, 0, 1, 10, 100, 500)
 	}
 	limit := s.config.maxFrame

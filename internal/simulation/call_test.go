@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/edict-go/edict"
@@ -59,11 +60,13 @@ type call struct {
 	behind     int  // it was queued behind this call of Write, which had not come to an end; 0 if it was not
 	arrived    bool // at the server, all of it
 	deadline   time.Time
-	limited    bool // the server has that deadline for it
-	canceling  bool // a CANCEL was offered
-	told       bool // a CANCEL has arrived
-	available  int  // credit that the server has
-	credited   int  // bytes that the client has offered as credit
+	limited    bool  // the server has that deadline for it
+	canceling  bool  // a CANCEL was offered
+	told       bool  // a CANCEL has arrived
+	bodies     []int // of the results that have come to the client, on the wire
+	fedBodies  []int // of the inputs that have come to the server
+	available  int   // credit that the server has
+	credited   int   // bytes that the client has offered as credit
 	sentCount  int
 	lastSent   bool
 	readCount  int // results that have come to the client
@@ -161,6 +164,11 @@ func (s sender) Start(ctx context.Context, request edict.Request[*lab]) (edict.E
 	return exchange, err
 }
 
+// named reports whether the call's COMMAND tells its number in its metadata.
+func (c *call) named() bool { return c.how == byBare || c.link.compression != "" }
+
+func (c *call) name() edict.Metadata { return edict.Metadata{callKey: {strconv.Itoa(c.id)}} }
+
 // live is the caller's goroutine. Started by the driver; ends when the call does, or when the driver
 // lets the caller leave.
 func (c *call) live() {
@@ -174,6 +182,9 @@ func (c *call) live() {
 	if c.bulk {
 		options = append(options, edict.WithBulk())
 	}
+	if c.named() {
+		options = append(options, edict.WithMetadata(c.name()))
+	}
 	command := letter{Call: c.id, Size: c.size, Fault: c.fault, Key: c.key}
 	switch c.how {
 	case byCall:
@@ -186,7 +197,7 @@ func (c *call) live() {
 		}
 		c.end(reply, err)
 	case byBare:
-		_, err := edict.Call(c.ctx, sender{c}, bare{}, append(options, edict.WithMetadata(edict.Metadata{callKey: {strconv.Itoa(c.id)}}))...)
+		_, err := edict.Call(c.ctx, sender{c}, bare{}, options...)
 		c.end(letter{Call: c.id, Index: replyIndex}, err)
 	case byStart:
 		invocation, err := c.startAsk(command, options)
@@ -287,6 +298,9 @@ func (c *call) exchange(command letter) {
 	if c.inTurn {
 		request.Command = listInTurn(command)
 	}
+	if c.named() {
+		request.Metadata = c.name()
+	}
 	exchange, err := sender{c}.Start(c.ctx, request)
 	if err != nil {
 		c.err = err
@@ -378,7 +392,7 @@ func (s *simulation) judgeError(c *call, r *run) {
 	if !ok {
 		s.violated("call %d ended with %v, which has no *edict.Error", c.id, c.err)
 	}
-	if errors.Is(c.err, errMixedUp) {
+	if errors.Is(c.err, errMixedUp) || strings.Contains(c.err.Error(), errMixedUp.Error()) { // the client or the server
 		s.violated("call %d got somebody else's bytes: %v", c.id, c.err)
 	}
 	if c.again != nil && !errors.Is(c.again, c.err) {
@@ -415,8 +429,11 @@ func (s *simulation) judgeError(c *call, r *run) {
 	s.judgeReason(c, r, e)
 }
 
-// timeoutSize is what a deadline adds to a COMMAND.
-const timeoutSize = 8
+// timeoutSize is what a deadline adds to a COMMAND, metadataSize what its number in the metadata does, at most.
+const (
+	timeoutSize  = 8
+	metadataSize = 16
+)
 
 // judgeReason checks that an error tells a reason that there was. There may be more than one.
 func (s *simulation) judgeReason(c *call, r *run, e *edict.Error) {
@@ -434,7 +451,7 @@ func (s *simulation) judgeReason(c *call, r *run, e *edict.Error) {
 		{c.lastRead && c.verdict == edict.Refused, e.Remote, "it was refused"},
 		{c.lastRead && r != nil, s.toldByRun(c, r, e), "its command has ended"},
 		{c.fault == unencodable, e.Code == edict.InvalidArgument && e.Outcome == edict.NotSent, "it can't be encoded"},
-		{c.size+letterHead+timeoutSize > s.config.maxFrame, e.Code == edict.ResourceExhausted && e.Outcome == edict.NotSent, "it is too large"},
+		{c.size+letterHead+timeoutSize > s.config.maxFrame || c.named() && c.size+letterHead+timeoutSize+metadataSize > s.config.maxFrame, e.Code == edict.ResourceExhausted && e.Outcome == edict.NotSent, "it is too large"},
 		{r != nil && r.spoiled, e.Code == edict.Internal && e.Outcome == edict.Executed, "its result can't be decoded"},
 	} {
 		if reason.told && reason.was {

@@ -127,7 +127,7 @@ func (l *link) writes(d edicttest.Direction, f *frame) bool {
 		case core.KindHello, core.KindCredit:
 			return true
 		case core.KindCommand:
-			return f.fault != sound
+			return f.fault != sound || f.compressed() && l.s.calls[f.call].fault != sound
 		case core.KindCancel:
 			return l.inTurn(d, f) // a worker refuses it if it waits
 		case core.KindInput:

@@ -31,8 +31,10 @@ type settings struct {
 	heavy             bool // there is more to write than is queued
 	large             int  // one call in so many has a large body
 	patient           bool
-	keys              int // of commands in turn, the empty one included; 0 if there are no such commands
-	inTurn            int // so many of 4 calls have one
+	keys              int                 // of commands in turn, the empty one included; 0 if there are no such commands
+	inTurn            int                 // so many of 4 calls have one
+	compressions      []edict.Compression // that the server has
+	threshold         int                 // from which it compresses
 }
 
 func (c settings) String() string {
@@ -92,6 +94,7 @@ type link struct {
 	dial        *operation
 	giveUp      context.CancelFunc // of the dial
 	client      *edict.Client[*lab]
+	compression string         // that both sides must agree on; empty for none
 	shared      *callerContext // which many of its calls have
 	warm        bool           // shared was used often enough to be watched
 
@@ -228,6 +231,7 @@ func (s *simulation) beginFull() {
 		s.config.keys, s.config.inTurn = 3, 3
 		s.config.maxInFlight, s.config.maxInFlightServer = 8, pick(s, 8, 100)
 	}
+	s.config.compressions, s.config.threshold = s.drawCompressions(), s.drawThreshold()
 }
 
 func (s *simulation) commands() *edict.Registry[*lab] {
@@ -275,9 +279,9 @@ func (s *simulation) begin() {
 	s.server = edict.NewServer(s.lab, s.commands(),
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,
-			Window: s.config.window, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go
+			Window: s.config.window, CompressionThreshold: s.config.threshold, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go
 		},
-		edict.WithBudget(s.budget), edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
+		edict.WithBudget(s.budget), edict.WithCompression(s.config.compressions...), edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
 	s.served = s.run("Serve", func() error { return s.server.Serve(tapListener{listener, s.accepted}) })
 	synctest.Wait()
 }

@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	"github.com/edict-go/edict"
-	"github.com/edict-go/edict/core"
 )
 
 // letter is what commands and results are made of: whose they are, a text of some size, and what goes
@@ -100,10 +99,11 @@ type lab struct {
 // run is one execution of a command. Its Exec waits for orders, and writes to it only while it does not,
 // so the driver may read it whenever nothing moves.
 type run struct {
-	call   int
-	ctx    context.Context
-	codec  string
-	orders chan order
+	call        int
+	ctx         context.Context
+	codec       string
+	compression string
+	orders      chan order
 
 	state    runState
 	sent     int      // results that Send has taken
@@ -189,7 +189,7 @@ func (k orderKind) String() string {
 // begin notes that the command of a call runs.
 func (l *lab) begin(ctx context.Context, call int) *run {
 	looked.Load()
-	r := &run{call: call, ctx: ctx, codec: edict.PeerOf(ctx).Codec, orders: make(chan order)}
+	r := &run{call: call, ctx: ctx, codec: edict.PeerOf(ctx).Codec, compression: edict.PeerOf(ctx).Compression, orders: make(chan order)}
 	edict.SetMetadata(ctx, answerKey, strconv.Itoa(call))
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -375,6 +375,3 @@ func (plain) Decode(src []byte, target any) error {
 
 // errMixedUp means that bytes have changed on their way: no seed may see it.
 var errMixedUp = errors.New("the bytes are not those that were encoded")
-
-// costOf is what a result of a size costs in the window.
-func costOf(size int) int { return letterHead + size + core.ResultOverhead }

@@ -72,6 +72,7 @@ func (s *simulation) checkBudget() {
 			return
 		}
 	}
+
 	s.violated("%d bytes of the budget are in use, and nothing is held", used)
 }
 
@@ -86,6 +87,7 @@ func (l *link) wrote(who string, end *tap, f *frame) {
 // clientOffered checks a frame that a client has given to the network.
 func (s *simulation) clientOffered(l *link, f *frame) {
 	l.wrote("client", l.near, f)
+	s.checkCompressed(l, f)
 	switch f.kind {
 	case core.KindCommand:
 		c := s.calls[f.call]
@@ -133,10 +135,7 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 			s.violated("CREDIT for the unknown call %v", f.sequence)
 		}
 		c.credited += int(f.number)
-		taken := 0
-		for _, result := range c.results {
-			taken += costOf(result.Size)
-		}
+		taken := sum(c.bodies, len(c.results))
 		grown := l.window - firstWindow(l.window)
 		if r := s.lab.runs[c.id]; c.credited > taken+grown && (r == nil || !r.spoiled) { // one that can't be decoded was taken, too
 			s.violated("%v gave %d bytes of credit, and its caller has taken %d", c, c.credited, taken)
@@ -165,6 +164,15 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 	}
 }
 
+// sum returns what the first n messages have cost in their window.
+func sum(bodies []int, n int) int {
+	cost := n * core.ResultOverhead
+	for _, body := range bodies[:min(n, len(bodies))] {
+		cost += body
+	}
+	return cost
+}
+
 // firstWindow is the window with which a stream begins, if it may grow to limit.
 func firstWindow(limit int) int { return min(limit, core.DefaultWindow) }
 
@@ -186,7 +194,7 @@ func (s *simulation) inputOffered(c *call, f *frame) {
 		return
 	case f.first && c.room <= 0:
 		s.violated("%v sent an input beyond its window: it had %d", c, c.room)
-	case f.first && f.index != c.inputs:
+	case f.first && f.index != c.inputs && !f.compressed():
 		s.violated("%v sent input %d where %d should be", c, f.index, c.inputs)
 	}
 	if f.whole {
@@ -237,6 +245,7 @@ func (s *simulation) serverRead(l *link, f *frame) {
 	case core.KindInput:
 		if c != nil && f.whole {
 			c.came++
+			c.fedBodies = append(c.fedBodies, f.body)
 		}
 	case core.KindInputEnd:
 		if c != nil {
@@ -248,6 +257,7 @@ func (s *simulation) serverRead(l *link, f *frame) {
 // serverOffered checks a frame that the server has given to the network.
 func (s *simulation) serverOffered(l *link, f *frame) {
 	l.wrote("server", l.far, f)
+	s.checkCompressed(l, f)
 	if f.kind == core.KindGoAway {
 		l.goAwaySent, l.accepted = true, int(f.number)
 		if int(f.number) > l.far.read.size {
@@ -271,10 +281,7 @@ func (s *simulation) serverOffered(l *link, f *frame) {
 	}
 	if f.kind == core.KindCredit {
 		c.given += int(f.number)
-		taken := 0
-		for _, input := range s.lab.runs[c.id].taken {
-			taken += costOf(input.Size)
-		}
+		taken := sum(c.fedBodies, len(s.lab.runs[c.id].taken))
 		c.grew = c.grew || c.given > taken
 		if c.given > taken+s.config.window-firstWindow(s.config.window) {
 			s.violated("the server gave %v %d bytes of credit, and its command has taken %d", c, c.given, taken)
@@ -285,7 +292,7 @@ func (s *simulation) serverOffered(l *link, f *frame) {
 		if f.first && c.available <= 0 {
 			s.violated("%v got a result beyond its window: it had %d", c, c.available)
 		}
-		if f.first && f.index != c.sentCount {
+		if f.first && f.index != c.sentCount && !f.compressed() {
 			s.violated("%v got result %d where %d should be", c, f.index, c.sentCount)
 		}
 		if f.whole {
@@ -325,6 +332,7 @@ func (s *simulation) clientRead(l *link, f *frame) {
 	case core.KindResult:
 		if f.whole {
 			c.readCount++
+			c.bodies = append(c.bodies, f.body)
 		}
 	case core.KindCredit:
 		c.room += int(f.number)
@@ -501,6 +509,7 @@ func (s *simulation) checkLinks() {
 		if l.client == nil {
 			continue
 		}
+		s.checkCompression(l)
 		inFlight, unsure := 0, 0
 		for _, c := range s.calls {
 			switch {

@@ -50,6 +50,15 @@ func (f *frame) last() bool {
 	return f.whole && (f.kind == core.KindEnd || f.kind == core.KindError || f.kind == core.KindResult && f.flags&core.FlagLast != 0)
 }
 
+// compressed reports whether the frame's body is.
+func (f *frame) compressed() bool {
+	switch f.kind {
+	case core.KindCommand, core.KindPadding, core.KindInput, core.KindResult:
+		return f.flags&core.FlagCompressed != 0
+	}
+	return false
+}
+
 // quiet reports whether it makes no difference in which order the frame comes with its like.
 func (f *frame) quiet() bool { return f.kind == core.KindCancel || f.kind == core.KindPadding }
 
@@ -113,6 +122,9 @@ func (w *wire) complete() {
 			f.call, _ = strconv.Atoi(metadata.Get(callKey))
 		}
 		p, f.body = p[4+length:], f.body-4-length
+	}
+	if f.compressed() { // what is in it is known by the metadata, or not at all
+		p = nil
 	}
 	switch f.kind {
 	case core.KindCommand, core.KindPadding:
