@@ -13,7 +13,7 @@ type counts struct {
 	withdrawn, padded, cancelled, results, inputs, parts, grown        int
 	// Of commands in turn: those that ran, that waited for their turn, and whose context ended meanwhile.
 	inTurn, waited, doomed int
-	compressed             int // frames
+	compressed, attacks    int // frames; hostile clients
 }
 
 // count adds up what has happened.

@@ -35,6 +35,7 @@ type settings struct {
 	inTurn            int                 // so many of 4 calls have one
 	compressions      []edict.Compression // that the server has
 	threshold         int                 // from which it compresses
+	hostile           int                 // clients that are still to come
 }
 
 func (c settings) String() string {
@@ -232,6 +233,7 @@ func (s *simulation) beginFull() {
 		s.config.maxInFlight, s.config.maxInFlightServer = 8, pick(s, 8, 100)
 	}
 	s.config.compressions, s.config.threshold = s.drawCompressions(), s.drawThreshold()
+	s.config.hostile = pick(s, 0, 1, 2)
 }
 
 func (s *simulation) commands() *edict.Registry[*lab] {
@@ -377,6 +379,8 @@ func (s *simulation) choose() action {
 		}
 		var a action
 		switch {
+		case s.full && s.one(50):
+			a = s.attackServer()
 		case n < 440:
 			a = s.deliver(s.random.IntN(max(1, len(s.links))), edicttest.Direction(s.random.IntN(2)))
 		case n < 540:

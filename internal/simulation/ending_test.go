@@ -45,10 +45,10 @@ func (s *simulation) abandon() {
 			}
 			synctest.Wait()
 		}
-		for again := true; again; { // those that waited for their turn
+		for again := true; again; { // those that waited for their turn, and of hostile clients
 			again = false
-			for _, c := range s.calls {
-				if r := s.lab.runs[c.id]; r != nil && r.state == resting {
+			for _, r := range s.lab.runs {
+				if r.state == resting {
 					r.orders <- order{kind: orderFinish}
 					synctest.Wait()
 					again = true

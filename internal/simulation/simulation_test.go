@@ -28,7 +28,7 @@ var enough = counts{
 }
 
 // enoughOfFull is the same for TestSimulationOfFullLives.
-var enoughOfFull = counts{seeds: 150, inTurn: 1000}
+var enoughOfFull = counts{seeds: 150, inTurn: 300, waited: 40, doomed: 10, compressed: 200, attacks: 50}
 
 // TestSimulation lives many seeds. It is what holds most of the table in docs/guarantees.md.
 func TestSimulation(t *testing.T) {
@@ -100,6 +100,11 @@ func TestSimulationOfFullLives(t *testing.T) {
 // becomes free and the one who waits for it gives up.
 func TestSimulationOfRaces(t *testing.T) {
 	edicttest.Seeds(t, 100, func(t *testing.T, seed uint64) { live(t, seed, life{racing: true}) })
+}
+
+// TestSimulationOfFullRaces is the same with full lives.
+func TestSimulationOfFullRaces(t *testing.T) {
+	edicttest.Seeds(t, 100, func(t *testing.T, seed uint64) { live(t, seed, life{racing: true, full: true}) })
 }
 
 // The same seed must tell the same story each time, however the goroutines are scheduled, or a seed that
