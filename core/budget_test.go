@@ -224,6 +224,22 @@ func TestBuffersAreCharged(t *testing.T) {
 	if b.Used() != 0 {
 		t.Errorf("released, %d are in use", b.Used())
 	}
+	const size = 300 << 10
+	held := BufferSize(size)
+	for _, room := range []int{0, 2 * held} { // for what the pool's buffer is larger
+		(&Buffer{Bytes: make([]byte, 0, held+held/2)}).Release()
+		c := NewBudget(int64(held + room)).NewAccount(0)
+		if !c.Take(held, ForWork) {
+			t.Fatal("the budget is not free")
+		}
+		got := GetCharged(c, size)
+		if got.Charged() != cap(got.Bytes) || got.Charged() != int(c.Used()) || cap(got.Bytes) < size {
+			t.Errorf("a buffer of %d bytes is charged for %d, and %d are in use", cap(got.Bytes), got.Charged(), c.Used())
+		}
+		if got.Release(); c.Used() != 0 {
+			t.Errorf("released, %d are in use", c.Used())
+		}
+	}
 	large := GetBuffer(0)
 	large.Charge(a, 900, ForWork)
 	large.Bytes = make([]byte, 0, 400)
