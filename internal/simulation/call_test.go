@@ -80,6 +80,7 @@ type call struct {
 	lastRead   bool
 	lastStep   int          // in which it came
 	verdict    core.Outcome // that the frame which ended it has told; Executed for a success
+	body       int          // of its COMMAND, as it was on the wire
 	place      int          // among all commands that have arrived
 	bornStep   int          // in which it was started
 	startStep  int          // in which Start has returned an exchange
@@ -426,6 +427,12 @@ func (s *simulation) judgeError(c *call, r *run) {
 	if c.behind > 0 && c.link.near.writes == c.behind && e.Outcome != edict.NotSent && e.Outcome != edict.Refused {
 		s.violated("call %d says %v, and nothing of it was given to the network: %v", c.id, e.Outcome, c.err)
 	}
+	if strings.Contains(e.Message, "budget") {
+		s.counted.noRoom++
+		if !s.tight || e.RetryAfter != core.BusyRetry {
+			s.violated("call %d found no room in the budget: %v, and should try again after %v", c.id, c.err, e.RetryAfter)
+		}
+	}
 	s.judgeReason(c, r, e)
 }
 
@@ -452,6 +459,7 @@ func (s *simulation) judgeReason(c *call, r *run, e *edict.Error) {
 		{c.lastRead && r != nil, s.toldByRun(c, r, e), "its command has ended"},
 		{c.fault == unencodable, e.Code == edict.InvalidArgument && e.Outcome == edict.NotSent, "it can't be encoded"},
 		{c.size+letterHead+timeoutSize > s.config.maxFrame || c.named() && c.size+letterHead+timeoutSize+metadataSize > s.config.maxFrame, e.Code == edict.ResourceExhausted && e.Outcome == edict.NotSent, "it is too large"},
+		{s.tight, s.noRoom(e) && (e.Outcome == edict.Refused) == (r == nil), "there was no room"},
 		{r != nil && r.spoiled, e.Code == edict.Internal && e.Outcome == edict.Executed, "its result can't be decoded"},
 	} {
 		if reason.told && reason.was {

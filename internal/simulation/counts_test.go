@@ -14,6 +14,8 @@ type counts struct {
 	// Of commands in turn: those that ran, that waited for their turn, and whose context ended meanwhile.
 	inTurn, waited, doomed int
 	compressed, attacks    int // frames; hostile clients
+	// Calls that found no room in the budget, and steps after which somebody waited for some.
+	noRoom, short int
 }
 
 // count adds up what has happened.

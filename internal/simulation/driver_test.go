@@ -48,12 +48,11 @@ const writeTimeout = 7 * time.Second
 type life struct {
 	// racing: some steps are made at once; see race.
 	racing bool
-	// full: commands in turn, compression, a small budget and hostile clients, as the seed chooses.
+	// full: commands in turn, compression and hostile clients, as the seed chooses.
 	full bool
+	// tight: the budget is small; see budget_test.go. Such a life is a full one.
+	tight bool
 }
-
-// calmShare is a quarter of the budget.
-const calmShare = 1 << 28
 
 // simulation is the life of one seed. The driver's goroutine owns it.
 type simulation struct {
@@ -66,15 +65,18 @@ type simulation struct {
 	lab      *lab
 	server   *edict.Server
 	budget   *edict.Budget // of the server and all clients
-	served   *operation
-	links    []*link
-	calls    []*call
-	jobs     []*operation // Shutdowns and Closes under way, and those that have ended
+	// calmShare is a quarter of the budget, which is taken from the start.
+	calmShare int64
+	served    *operation
+	links     []*link
+	calls     []*call
+	jobs      []*operation // Shutdowns and Closes under way, and those that have ended
 
 	draining bool // the server's Shutdown was called
 	hasty    bool // its Close was, or Shutdown's context has ended
 	racing   bool // some steps are made at once; see race
 	full     bool // see life
+	tight    bool // see life
 
 	turns ordering
 
@@ -156,7 +158,7 @@ func (s *simulation) note(format string, arguments ...any) {
 func live(t *testing.T, seed uint64, kind life) (uint64, *simulation) {
 	before := runtime.NumGoroutine()
 	buffers.begin()
-	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: newLab(), racing: kind.racing, full: kind.full}
+	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: newLab(), racing: kind.racing, full: kind.full || kind.tight, tight: kind.tight}
 	s.begin()
 	problem := s.guard(func() {
 		for s.step < s.config.steps && !s.deserted() {
@@ -234,6 +236,9 @@ func (s *simulation) beginFull() {
 	}
 	s.config.compressions, s.config.threshold = s.drawCompressions(), s.drawThreshold()
 	s.config.hostile = pick(s, 0, 1, 2)
+	if s.tight { // those would be refused for the budget's sake
+		s.config.hostile, s.config.large = 0, pick(s, 2, 4)
+	}
 }
 
 func (s *simulation) commands() *edict.Registry[*lab] {
@@ -261,11 +266,11 @@ func (s *simulation) begin() {
 		large:             pick(s, 5, 15, 40),
 		patient:           s.one(2),
 	}
-	if s.one(25) { // so many and large that what is queued for the network has no more room
+	if s.one(25) && !s.tight { // so many and large that what is queued for the network has no more room
 		s.config.maxInFlight, s.config.maxInFlightServer, s.config.buffer, s.config.large = 24, 100, 2000, 1
 		s.config.heavy = true
 	}
-	if s.one(10) { // so large that they are sent in parts
+	if s.one(10) && !s.tight { // so large that they are sent in parts
 		s.config.maxFrame, s.config.large = 400<<10, 3
 	}
 	if s.full {
@@ -276,8 +281,9 @@ func (s *simulation) begin() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.budget = edict.NewBudget(1 << 30)
-	s.budget.NewAccount(0).Take(calmShare, core.ForWork) // so that nothing is kept that is not needed
+	s.budget = edict.NewBudget(s.drawBudget())
+	s.calmShare = s.budget.Limit() / 4
+	s.budget.NewAccount(0).Take(int(s.calmShare), core.ForWork) // so that nothing is kept that is not needed
 	s.server = edict.NewServer(s.lab, s.commands(),
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,

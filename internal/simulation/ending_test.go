@@ -164,5 +164,8 @@ func (s *simulation) finish() {
 			s.violated("client %d goes on, %d in flight", l.number, l.client.InFlight())
 		}
 	}
+	if used := s.budget.Used(); used != s.calmShare {
+		s.violated("%d bytes of the budget are in use at the end", used-s.calmShare)
+	}
 	s.count()
 }

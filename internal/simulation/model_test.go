@@ -47,35 +47,6 @@ func (s *simulation) observe() {
 	s.checkLinks()
 }
 
-// checkBudget checks that nothing is counted as held when nothing is.
-func (s *simulation) checkBudget() {
-	used, limit := s.budget.Used()-calmShare, s.budget.Limit()-calmShare
-	if used < 0 || used > limit {
-		s.violated("%d bytes of the budget are in use, of %d", used, limit)
-	}
-	used -= int64(s.server.Connections()) * core.ConnectionCost
-	if used == 0 || s.server.InFlight() > 0 {
-		return
-	}
-	for _, c := range s.calls {
-		if !c.over {
-			return
-		}
-	}
-	for _, l := range s.links {
-		if l.client == nil {
-			continue
-		}
-		near, _, _ := l.pending(edicttest.ToServer)
-		far, _, _ := l.pending(edicttest.ToClient)
-		if l.client.InFlight() > 0 || l.near.writing || l.far.writing || len(near)+len(far) > 0 {
-			return
-		}
-	}
-
-	s.violated("%d bytes of the budget are in use, and nothing is held", used)
-}
-
 // wrote tells of a frame, unless the connection has been closed by its writer since: then it depends on
 // goroutines whether that has come to write it.
 func (l *link) wrote(who string, end *tap, f *frame) {
@@ -226,7 +197,7 @@ func (s *simulation) serverRead(l *link, f *frame) {
 		if !f.whole {
 			return
 		}
-		c.arrived = true
+		c.arrived, c.body = true, f.body
 		s.turns.arrived++
 		c.place = s.turns.arrived
 		if f.timeout >= 0 {
@@ -372,14 +343,15 @@ func (s *simulation) checkCalls() {
 			s.violated("%v waits, and its client has ended", c)
 		case c.started && c.canceled:
 			s.violated("%v waits, and was cancelled", c)
-		case c.started && c.lastRead:
+		case c.started && c.lastRead && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits, and its end has come", c)
-		case c.started && c.how.stream() && c.readCount > len(c.results):
+		case c.started && c.how.stream() && c.readCount > len(c.results) && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits for a result, and %d have come that it has not taken", c, c.readCount-len(c.results))
 		case c.started && c.link.goAwayRead && c.refusedByGoAway():
 			s.violated("%v waits, and GOAWAY has refused it", c)
 		case !c.started && (c.link.goAwayRead || c.link.shutting) && !c.link.full():
 			s.violated("%v waits for a place, and there will be none", c)
+		case !c.started && c.how.stream() && s.waits(firstWindow(c.link.window), core.ForCalls), !c.started && s.waits(mostWanted, core.ForWork):
 		case !c.started && c.link.client.InFlight() < c.link.maxInFlight && !c.link.full():
 			s.violated("%v waits for a place, and %d of %d are taken", c, c.link.client.InFlight(), c.link.maxInFlight)
 		}
@@ -392,7 +364,7 @@ func (s *simulation) checkInputs(c *call, r *run) {
 		switch {
 		case c.ctx.Err() != nil || !c.link.alive() || c.over || c.canceled || c.lastRead:
 			s.violated("%v waits to send an input, and it has ended", c)
-		case c.offered && c.room > 0 && !c.link.near.writing:
+		case c.offered && c.room > 0 && !c.link.near.writing && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits to send an input, and it has %d bytes of credit", c, c.room)
 		}
 	}
@@ -407,9 +379,9 @@ func (s *simulation) checkInputs(c *call, r *run) {
 	switch {
 	case r.sawEnd && (!c.feedEnd || len(r.taken) != len(c.fed)):
 		s.violated("the command of %v saw the end of its inputs after %d of %d", c, len(r.taken), len(c.fed))
-	case r.state == taking && (r.ctx.Err() != nil || c.came > len(r.taken) || c.cameEnd):
+	case r.state == taking && (r.ctx.Err() != nil || (c.came > len(r.taken) || c.cameEnd) && !s.waits(mostWanted, core.ForWork)):
 		s.violated("the command of %v waits for an input, and %d of %d have come, the end %v, %v", c, c.came, len(r.taken), c.cameEnd, r.ctx.Err())
-	case r.stopped != nil && r.ctx.Err() == nil:
+	case r.stopped != nil && r.ctx.Err() == nil && !s.noRoom(r.stopped):
 		s.violated("the command of %v was told %v instead of an input", c, r.stopped)
 	}
 }
@@ -444,7 +416,7 @@ func (s *simulation) checkRuns() {
 	for _, c := range s.calls {
 		r := s.lab.runs[c.id]
 		if r == nil || r.state == over {
-			if r != nil && !c.lastSent && c.link.far.writing {
+			if r != nil && !c.lastSent && (c.link.far.writing || s.waits(mostWanted, core.ForWork)) {
 				ending++ // its last frame may wait for room in the queue
 			}
 			switch s.waitsForTurn(c) {
@@ -468,7 +440,7 @@ func (s *simulation) checkRuns() {
 		case errors.Is(err, context.DeadlineExceeded) && !passed, errors.Is(err, context.Canceled) && !c.told && !c.link.far.closed:
 			s.violated("the context of %v has ended for another reason than %v", c, err)
 		}
-		if r.state == sending && (err != nil || c.available > 0 && !c.link.far.writing) {
+		if r.state == sending && (err != nil || c.available > 0 && !c.link.far.writing && !s.waits(mostWanted, core.ForWork)) {
 			s.violated("%v waits in Send: its context says %v, and it has %d bytes of credit", c, err, c.available)
 		}
 		select {

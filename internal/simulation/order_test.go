@@ -199,7 +199,7 @@ func (s *simulation) checkOrder() {
 	s.turns.seen = len(s.lab.begun)
 	running, now := map[int]bool{}, time.Now()
 	for _, c := range s.calls {
-		if r := s.lab.runs[c.id]; c.inTurn && r != nil && r.state != over {
+		if r := s.lab.runs[c.id]; c.inTurn && r != nil && (r.state != over || !c.lastSent && s.short(mostWanted, core.ForWork)) { // its result may wait
 			running[c.key] = true
 		}
 		if c.started && c.startStep == 0 {

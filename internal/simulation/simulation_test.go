@@ -30,6 +30,9 @@ var enough = counts{
 // enoughOfFull is the same for TestSimulationOfFullLives.
 var enoughOfFull = counts{seeds: 150, inTurn: 300, waited: 40, doomed: 10, compressed: 200, attacks: 50}
 
+// enoughOfTight is the same for TestSimulationOfSmallBudgets.
+var enoughOfTight = counts{seeds: 100, noRoom: 50, short: 100}
+
 // TestSimulation lives many seeds. It is what holds most of the table in docs/guarantees.md.
 func TestSimulation(t *testing.T) {
 	var total counts
@@ -93,6 +96,16 @@ func TestSimulationOfFullLives(t *testing.T) {
 		}
 	})
 	checkEnough(t, total, enoughOfFull)
+}
+
+// TestSimulationOfSmallBudgets lives full lives with a budget that is used up all the time.
+func TestSimulationOfSmallBudgets(t *testing.T) {
+	var total counts
+	edicttest.Seeds(t, enoughOfTight.seeds, func(t *testing.T, seed uint64) {
+		_, s := live(t, seed, life{tight: true})
+		total.add(s.counted)
+	})
+	checkEnough(t, total, enoughOfTight)
 }
 
 // TestSimulationOfRaces lives seeds in which several steps are made at once. They are not repeatable as
