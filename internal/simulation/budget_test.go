@@ -108,7 +108,7 @@ func (s *simulation) checkBudget() {
 		}
 		near, _, _ := l.pending(edicttest.ToServer)
 		far, _, _ := l.pending(edicttest.ToClient)
-		if l.client.InFlight() > 0 || l.near.writing || l.far.writing || len(near)+len(far) > 0 {
+		if l.client.InFlight() > 0 || l.near.writing || l.far.writing || len(near)+len(far) > 0 || l.far.read.within() || l.near.read.within() {
 			return
 		}
 	}

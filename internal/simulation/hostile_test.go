@@ -201,12 +201,12 @@ func (h *hostile) attack(a attack) {
 		bomb := h.command("ask", core.FlagCompressed)
 		bomb.Body = h.bomb(h.s.config.maxFrame+1, 0)
 		h.post(bomb)
-		h.wantRefused(core.ResourceExhausted)
+		h.wantRefused(core.ResourceExhausted, "when it is inflated")
 	case lyingBomb:
 		bomb := h.command("ask", core.FlagCompressed)
 		bomb.Body = h.bomb(1000, 500)
 		h.post(bomb)
-		h.wantRefused(core.InvalidArgument)
+		h.wantRefused(core.InvalidArgument, "can't inflate")
 	case bombOfInputs:
 		input.Flags, input.Body = core.FlagCompressed, h.bomb(h.s.config.maxFrame+1, 0)
 		h.post(h.command("talk", core.FlagStream|core.FlagInputs), input)
@@ -293,11 +293,11 @@ func (h *hostile) flood(frame core.Frame) {
 }
 
 // wantRefused checks that the command was refused, that it did not run, and that nothing else has happened.
-func (h *hostile) wantRefused(code core.Code) {
+func (h *hostile) wantRefused(code core.Code, why string) {
 	if len(h.frames) != 1 || h.frames[0].Kind != core.KindError || h.ended != nil {
 		h.s.violated("a bomb was answered with %+v, %v", h.frames, h.ended)
 	}
-	if e := core.DecodeError(h.frames[0].Body); e.Code != code || e.Outcome != core.Refused || h.s.lab.runs[h.call()] != nil {
+	if e := core.DecodeError(h.frames[0].Body); e.Code != code || e.Outcome != core.Refused || !strings.Contains(e.Message, why) || h.s.lab.runs[h.call()] != nil {
 		h.s.violated("a bomb was answered with %v, %v", e, e.Outcome)
 	}
 }

@@ -349,7 +349,7 @@ func (s *simulation) checkCalls() {
 			s.violated("%v waits for a result, and %d have come that it has not taken", c, c.readCount-len(c.results))
 		case c.started && c.link.goAwayRead && c.refusedByGoAway():
 			s.violated("%v waits, and GOAWAY has refused it", c)
-		case !c.started && (c.link.goAwayRead || c.link.shutting) && !c.link.full():
+		case !c.started && (c.link.goAwayRead || c.link.shutting) && !c.link.full() && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits for a place, and there will be none", c)
 		case !c.started && c.how.stream() && s.waits(firstWindow(c.link.window), core.ForCalls), !c.started && s.waits(mostWanted, core.ForWork):
 		case !c.started && c.link.client.InFlight() < c.link.maxInFlight && !c.link.full():

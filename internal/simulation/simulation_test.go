@@ -115,9 +115,9 @@ func TestSimulationOfRaces(t *testing.T) {
 	edicttest.Seeds(t, 100, func(t *testing.T, seed uint64) { live(t, seed, life{racing: true}) })
 }
 
-// TestSimulationOfFullRaces is the same with full lives.
+// TestSimulationOfFullRaces is the same with full lives, every second one with a small budget.
 func TestSimulationOfFullRaces(t *testing.T) {
-	edicttest.Seeds(t, 100, func(t *testing.T, seed uint64) { live(t, seed, life{racing: true, full: true}) })
+	edicttest.Seeds(t, 100, func(t *testing.T, seed uint64) { live(t, seed, life{racing: true, full: true, tight: seed%2 == 0}) })
 }
 
 // The same seed must tell the same story each time, however the goroutines are scheduled, or a seed that

@@ -188,6 +188,9 @@ func (w *wire) join(f *frame) {
 	}
 }
 
+// within reports whether a part of a frame, or of a message, has passed, and not the rest.
+func (w *wire) within() bool { return len(w.prefix) > 0 || len(w.parts) > 0 }
+
 // fresh returns the frames that have passed since the last time.
 func (w *wire) fresh() []frame {
 	frames := w.frames[w.seen:]
