@@ -81,6 +81,7 @@ type call struct {
 	lastStep   int          // in which it came
 	verdict    core.Outcome // that the frame which ended it has told; Executed for a success
 	body       int          // of its COMMAND, as it was on the wire
+	sent       int          // its place among all commands that were given to the network
 	place      int          // among all commands that have arrived
 	bornStep   int          // in which it was started
 	startStep  int          // in which Start has returned an exchange

@@ -230,7 +230,11 @@ func (s *simulation) guard(f func()) (problem string) {
 // beginFull chooses what there is in full lives only.
 func (s *simulation) beginFull() {
 	s.config.keys, s.config.inTurn = 4, 1
-	if s.one(2) && !s.config.heavy { // most wait for each other
+	switch {
+	case !s.one(2):
+	case s.config.heavy:
+		s.config.keys, s.config.inTurn = 3, 3
+	default: // most wait for each other
 		s.config.keys, s.config.inTurn = 3, 3
 		s.config.maxInFlight, s.config.maxInFlightServer = 8, pick(s, 8, 100)
 	}

@@ -85,7 +85,8 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 			s.violated("%v was sent after GOAWAY", c)
 		}
 		s.checkSent(c)
-		c.offered, c.sequence = true, f.sequence
+		s.turns.sent++
+		c.offered, c.sequence, c.sent = true, f.sequence, s.turns.sent
 		c.available, c.room = firstWindow(l.window), firstWindow(s.config.window)
 		l.calls[f.sequence] = c
 		l.slots[f.sequence.Slot()] = c

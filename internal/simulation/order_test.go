@@ -110,7 +110,8 @@ func (c *call) stream(command letter, options []edict.CallOption) iter.Seq2[lett
 
 // ordering is what the model knows of the commands in turn.
 type ordering struct {
-	arrived int // commands that have arrived at the server, on all connections
+	sent    int // commands that clients have given to the network, of all connections
+	arrived int // that have arrived at the server
 	seen    int // of those that have begun
 	// last is the place of the last one that has begun, by its key; and by its connection, too.
 	last     map[int]*call
@@ -139,10 +140,20 @@ func (s *simulation) waitsForTurn(c *call) certainty {
 		return no
 	case c.link.goAwaySent && c.refusedByGoAway(): // which the server need not say once more
 		return no
-	case c.link.far.writing:
+	case c.link.far.writing && (s.mayRefuse(c) || s.contextEnded(c)):
 		return maybe
 	}
 	return yes
+}
+
+// mayRefuse reports whether there may be a reason for the server to refuse a command that has come.
+func (s *simulation) mayRefuse(c *call) bool {
+	return s.tight || s.draining || s.config.maxInFlightServer < 100 || c.fault != sound
+}
+
+// contextEnded reports whether there is a reason for the context of a command to have ended on the server.
+func (s *simulation) contextEnded(c *call) bool {
+	return c.told || c.limited && !time.Now().Before(c.deadline) || c.link.far.closed
 }
 
 // inTurn reports whether a frame belongs to a call whose command has its turn.
@@ -186,18 +197,17 @@ func (s *simulation) checkOrder() {
 		if c.key == 0 {
 			continue
 		}
-		// Which of two connections is read first is known if they are not read in the same step.
-		before := s.turns.lastHere[laneOfLink{c.key, c.link}]
-		if !s.racing {
-			before = s.turns.last[c.key]
+		if before := s.turns.lastHere[laneOfLink{c.key, c.link}]; before != nil && before.sent > c.sent {
+			s.violated("the command of %v has begun after that of %v, which was sent later", c, before)
 		}
-		if before != nil && before.place > c.place {
+		// Which of two connections is read first is known if they are not read in the same step.
+		if before := s.turns.last[c.key]; before != nil && before.place > c.place && !s.racing {
 			s.violated("the command of %v has begun after that of %v, which came later", c, before)
 		}
 		s.turns.last[c.key], s.turns.lastHere[laneOfLink{c.key, c.link}] = c, c
 	}
 	s.turns.seen = len(s.lab.begun)
-	running, now := map[int]bool{}, time.Now()
+	running := map[int]bool{}
 	for _, c := range s.calls {
 		if r := s.lab.runs[c.id]; c.inTurn && r != nil && (r.state != over || !c.lastSent && s.short(mostWanted, core.ForWork)) { // its result may wait
 			running[c.key] = true
@@ -208,7 +218,7 @@ func (s *simulation) checkOrder() {
 	}
 	for _, c := range s.calls {
 		waits := s.waitsForTurn(c)
-		ended := c.told || c.limited && !now.Before(c.deadline) || c.link.far.closed
+		ended := s.contextEnded(c)
 		c.waited = c.waited || waits == yes
 		c.doomed = c.doomed || ended && c.inTurn && c.arrived && s.lab.runs[c.id] == nil
 		switch {
