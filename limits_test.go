@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
-	"github.com/edict-go/edict/compression/s2"
 	"github.com/edict-go/edict/codec/json"
+	"github.com/edict-go/edict/compression/s2"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/transport"
 )

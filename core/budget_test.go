@@ -337,3 +337,24 @@ func TestWindowGrowsToItsLimit(t *testing.T) {
 		}
 	})
 }
+
+// Who withdraws a claim that was granted meanwhile gives back what was granted, once.
+func TestAGrantedClaimIsWithdrawn(t *testing.T) {
+	b := NewBudget(100)
+	a := b.NewAccount(0)
+	first, second := a.Claim(80, ForWork), a.Claim(70, ForWork)
+	first.Withdraw()
+	select {
+	case <-second.Decided():
+	default:
+		t.Fatal("what was given back was not granted to who waits")
+	}
+	if second.Err() != nil || b.Used() != 70 {
+		t.Errorf("%v, %d are in use", second.Err(), b.Used())
+	}
+	for range 2 {
+		if second.Withdraw(); b.Used() != 0 {
+			t.Errorf("%d are in use", b.Used())
+		}
+	}
+}

@@ -29,8 +29,14 @@ func (s *simulation) count() {
 			met   bool
 			count *int
 		}{
-			{c.how.stream(), &n.streams}, {c.padded, &n.padded}, {c.told, &n.cancelled}, {c.whole && c.size > fragment, &n.parts}, {c.grew, &n.grown},
-			{c.inTurn && s.lab.runs[c.id] != nil, &n.inTurn}, {c.waited, &n.waited}, {c.waited && c.doomed, &n.doomed},
+			{c.how.stream(), &n.streams},
+			{c.padded, &n.padded},
+			{c.told, &n.cancelled},
+			{c.whole && c.size > fragment, &n.parts},
+			{c.grew, &n.grown},
+			{c.inTurn && s.lab.runs[c.id] != nil, &n.inTurn},
+			{c.waited, &n.waited},
+			{c.waited && c.doomed, &n.doomed},
 		} {
 			if holds.met {
 				*holds.count++

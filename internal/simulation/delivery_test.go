@@ -17,6 +17,11 @@ func (s *simulation) deliver(number int, d edicttest.Direction) action {
 	if l.connection == nil || l.far == nil || l.gone() || l.connection.Pending(d) == 0 && !l.connection.EndPending(d) {
 		return action{}
 	}
+	if reader := l.reader(d); s.full && reader.closed { // it reads nothing, so there is no order in which it would
+		return action{name: fmt.Sprintf("deliver on %d %v what nobody reads", l.number, d), claims: [2]int{l.number, int(d)}, do: func() {
+			l.connection.Deliver(d, l.connection.Pending(d))
+		}}
+	}
 	from, to, cut := l.safe(d)
 	if s.racing && s.full { // there is no need to be safe
 		_, _, end := l.pending(d)
@@ -37,6 +42,14 @@ func (s *simulation) deliver(number int, d edicttest.Direction) action {
 	return action{name: name, claims: [2]int{l.number, int(d)}, do: func() { l.move(d, from, until) }}
 }
 
+// reader returns the end that reads what goes in direction d.
+func (l *link) reader(d edicttest.Direction) *tap {
+	if d == edicttest.ToClient {
+		return l.near
+	}
+	return l.far
+}
+
 // gone reports whether nothing moves on the connection any more.
 func (l *link) gone() bool { return l.cut || l.near.closed && l.far.closed }
 
@@ -46,10 +59,7 @@ func (l *link) move(d edicttest.Direction, from, until int) {
 		l.connection.Deliver(d, until-from)
 		return
 	}
-	reader := l.far
-	if d == edicttest.ToClient {
-		reader = l.near
-	}
+	reader := l.reader(d)
 	for {
 		l.connection.Deliver(d, until-from)
 		synctest.Wait()
