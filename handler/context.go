@@ -213,9 +213,7 @@ func (c *commandContext) Buffer(ctx context.Context, size int) (*core.Buffer, er
 	if err := account.Wait(ctx, core.BufferSize(size), core.ForWork); err != nil {
 		return nil, err
 	}
-	buffer := core.GetBuffer(size)
-	buffer.Adopt(account, core.BufferSize(size))
-	return buffer, nil
+	return core.GetCharged(account, size), nil
 }
 
 // SendResult implements core.ResultSender.
@@ -227,7 +225,7 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 		return false, context.Cause(ctx)
 	}
 	large := len(buffer.Bytes) > maxKeptBuffer
-	if large && !buffer.Charge(c.connection.account, cap(buffer.Bytes), core.ForWork) {
+	if large && !chargeResult(buffer, c.connection.account) {
 		buffer.Release()
 		return true, nil
 	}
@@ -270,6 +268,12 @@ func (c *commandContext) sendEncoded(ctx context.Context, buffer *core.Buffer) (
 		return false, c.sendError(err)
 	}
 	return false, nil
+}
+
+// chargeResult charges a buffer for the result that is in it, or reports that there is no room. If that was waited
+// for already it is enough: a codec that makes a larger slice than it needs would have it waited for for ever.
+func chargeResult(buffer *core.Buffer, account *core.Account) bool {
+	return buffer.Charge(account, cap(buffer.Bytes), core.ForWork) || buffer.Charged() >= len(buffer.Bytes)
 }
 
 // within returns a context that ends with ctx and with the command's.

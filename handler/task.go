@@ -346,15 +346,14 @@ func (t *task) waitForScratch(size int) error {
 	if err := t.connection.account.Wait(t.ctx, held, core.ForWork); err != nil {
 		return err
 	}
-	t.scratch = core.GetBuffer(size)
-	t.scratch.Adopt(t.connection.account, held)
+	t.scratch = core.GetCharged(t.connection.account, size)
 	return nil
 }
 
 // Reply implements core.Execution.
 func (t *task) Reply(encoded []byte) (again bool, err error) {
 	t.scratch.Bytes, t.scratch.Compressed = encoded, false
-	if size := len(encoded); size > maxKeptBuffer && !t.scratch.Charge(t.connection.account, cap(encoded), core.ForWork) {
+	if size := len(encoded); size > maxKeptBuffer && !chargeResult(t.scratch, t.connection.account) {
 		err := t.waitForScratch(size)
 		return err == nil, err
 	}

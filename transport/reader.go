@@ -404,8 +404,8 @@ func (r *reader) readSome() error {
 			return err
 		}
 	}
-	if r.running && r.buffer != nil && r.busy == (cap(r.buffer.Bytes) < readSize) {
-		r.idle() // target gets one of the other size
+	if r.running && r.buffer != nil && (r.busy == (cap(r.buffer.Bytes) < readSize) || r.buffer.Charged() > 0) {
+		r.idle() // target gets one of the other size, or one that is not charged, as shrink has done for a frame in part
 	}
 	for {
 		n, err := r.owner.conn.Read(r.target())
