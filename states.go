@@ -77,11 +77,34 @@ type ClientStats struct {
 	Connections, Attempts uint64
 	// Resent is how often a call was sent again because its connection was lost or went away.
 	Resent uint64
+	// SlotWaits is how many calls could not begin at once, because as many were in flight as the server takes.
+	// CreditWaits is how often an input could not be sent at once, because the command had not taken those before.
+	SlotWaits, CreditWaits uint64
+	// Traffic is what the connections have carried.
+	Traffic TransportStats
 }
 
-// Stats returns the client's counters.
+// Add adds other to s.
+func (s *ClientStats) Add(other ClientStats) {
+	s.Connections += other.Connections
+	s.Attempts += other.Attempts
+	s.Resent += other.Resent
+	s.SlotWaits += other.SlotWaits
+	s.CreditWaits += other.CreditWaits
+	s.Traffic.Add(other.Traffic)
+}
+
+// count adds what a connection has counted.
+func (s *ClientStats) count(c *connection) {
+	engine := c.engine.Stats()
+	s.SlotWaits += engine.SlotWaits
+	s.CreditWaits += engine.CreditWaits
+	s.Traffic.Add(c.carrier.Stats())
+}
+
+// Stats returns the client's counters. It takes time in proportion to the number of its connections.
 func (c *Client[T]) Stats() ClientStats {
-	return ClientStats{
-		Connections: c.life.connected.Load(), Attempts: c.life.attempts.Load(), Resent: c.life.resent.Load(),
-	}
+	stats := c.life.stats()
+	stats.Connections, stats.Attempts, stats.Resent = c.life.connected.Load(), c.life.attempts.Load(), c.life.resent.Load()
+	return stats
 }

@@ -321,7 +321,7 @@ func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
 		return nil, core.Errorf(core.InvalidArgument, "the command takes inputs on one side only")
 	}
 	if len(frame.Metadata) > 0 {
-		if _, err := core.DecodeMetadata(frame.Metadata); err != nil {
+		if err := core.CheckMetadata(frame.Metadata); err != nil {
 			return nil, core.AsError(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edict-go/edict/core"
@@ -37,6 +38,7 @@ type contextExtra struct {
 	credit   *core.Credit         // of the results; streams only; constant
 	inputs   *inputs              // nil if there are none; constant
 	turn     *turn                // ordered commands only; constant
+	sent     atomic.Int64         // bytes of the results of a stream
 }
 
 func (c *commandContext) extraLocked() *contextExtra {
@@ -184,6 +186,16 @@ func (c *commandContext) Metadata() core.Metadata {
 	return metadata
 }
 
+// metadataValue returns the first value of a key, which is in lower case, of what came with the command.
+func (c *commandContext) metadataValue(key string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil {
+		return ""
+	}
+	return core.LookUpMetadata(c.extra.metadata, key)
+}
+
 // SetMetadata implements core.Scope.
 func (c *commandContext) SetMetadata(key string, values ...string) {
 	c.mu.Lock()
@@ -230,6 +242,7 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 		buffer.Release()
 		return true, nil
 	}
+	uncompressed := len(buffer.Bytes)
 	if compressor := c.connection.config.Compressor; compressor != nil {
 		compressor.Compress(buffer)
 	}
@@ -259,6 +272,7 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 		c.extra.credit.Return(size + core.ResultOverhead) // the caller will not see it, so it would not make room for it
 		return false, c.sendError(err)
 	}
+	c.extra.sent.Add(int64(uncompressed))
 	return false, nil
 }
 
@@ -274,6 +288,7 @@ func (c *commandContext) within(ctx context.Context) (_ context.Context, stop fu
 
 // waitForCredit waits until the caller takes results.
 func (c *commandContext) waitForCredit(ctx context.Context) error {
+	waited := false
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -281,6 +296,10 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 		wait := c.extra.credit.Ready()
 		if wait == nil {
 			return nil
+		}
+		if !waited {
+			waited = true
+			c.connection.counters.creditWaits.Add(1)
 		}
 		select {
 		case <-wait:

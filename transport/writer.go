@@ -53,7 +53,8 @@ type writer struct {
 	underway  int           // what the last batch taken occupies; 0 if nobody writes
 	reserved  int           // of the account, for what is queued
 	posted    int           // bytes of pending that Post has queued
-	usual     int           // what batches need without large bodies: the most of late, decaying
+	counters  counters
+	usual     int // what batches need without large bodies: the most of late, decaying
 	writing   bool
 	// clearDeadline: the handshake is over, and its deadline for writing must be removed.
 	clearDeadline bool
@@ -178,6 +179,7 @@ func (c *Conn) SendPreface(preface [PrefaceSize]byte) {
 // fails (then it returns nil: the caller looks at err) or ctx ends.
 func (w *writer) waitForRoom(ctx context.Context) error {
 	room := w.roomLocked()
+	w.counters.waits++
 	w.mu.Unlock()
 	defer w.mu.Lock()
 	select {
@@ -276,6 +278,7 @@ func (w *writer) appendLocked(frame *core.Frame, length int) {
 	}
 	p.size += HeaderSize + length
 	w.appended += core.Position(HeaderSize + length)
+	w.counters.frames++
 }
 
 // combine writes what is pending, in the caller's goroutine, without ever waiting for the network.
@@ -327,6 +330,7 @@ func (w *writer) takeBatch() bool {
 	w.underway, w.posted = w.batch.copied(), 0
 	w.trimLocked()
 	w.attempted = w.appended
+	w.counters.batches++
 	w.usual = max(len(w.batch.buffer.Bytes), w.usual-w.usual/16)
 	if w.room != nil {
 		close(w.room)
