@@ -73,8 +73,8 @@ func (c *Client[T]) Changes(ctx context.Context) iter.Seq[StateChange] {
 
 // ClientStats counts what a client has done.
 type ClientStats struct {
-	// Connections were made. Attempts to make one were begun.
-	Connections, Attempts uint64
+	// Connections were made, Reconnects of them after the first one. Attempts to make one were begun.
+	Connections, Reconnects, Attempts uint64
 	// Resent is how often a call was sent again because its connection was lost or went away.
 	Resent uint64
 	// SlotWaits is how many calls could not begin at once, because as many were in flight as the server takes.
@@ -87,6 +87,7 @@ type ClientStats struct {
 // Add adds other to s.
 func (s *ClientStats) Add(other ClientStats) {
 	s.Connections += other.Connections
+	s.Reconnects += other.Reconnects
 	s.Attempts += other.Attempts
 	s.Resent += other.Resent
 	s.SlotWaits += other.SlotWaits
@@ -106,5 +107,6 @@ func (s *ClientStats) count(c *connection) {
 func (c *Client[T]) Stats() ClientStats {
 	stats := c.life.stats()
 	stats.Connections, stats.Attempts, stats.Resent = c.life.connected.Load(), c.life.attempts.Load(), c.life.resent.Load()
+	stats.Reconnects = max(stats.Connections, 1) - 1
 	return stats
 }

@@ -43,7 +43,7 @@ func (u *unary[C, T, R]) run(ctx context.Context, command C, execution core.Exec
 	if err != nil {
 		return err
 	}
-	if execution.Intercepted() {
+	if execution.Observed() {
 		if err := execution.Observe(result); err != nil {
 			return err
 		}

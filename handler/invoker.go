@@ -29,12 +29,16 @@ type Call struct {
 
 	observers, inputObservers []func(any) error
 
-	context  *commandContext
-	passed   context.Context // what the innermost interceptor has passed on; nil before
-	begun    bool            // Exec was called
-	received int             // bytes of the encoded command
-	replied  int             // bytes of the encoded result, if there is one only
+	context    *commandContext
+	logContext context.Context // nil: context
+	begun      bool            // Exec was called
+	received   int             // bytes of the encoded command
+	replied    int             // bytes of the encoded result, if there is one only
 }
+
+// LogWith sets the context with which the server logs a panic of the command: one that an interceptor has made, so that
+// a slog.Handler finds in it what the interceptor has added, the trace for example.
+func (c *Call) LogWith(ctx context.Context) { c.logContext = ctx }
 
 // MetadataValue returns the first value of a key in the metadata that came with the command, or "". It is
 // Metadata().Get for those who ask for some keys of each command: it decodes nothing else.

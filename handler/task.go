@@ -152,8 +152,8 @@ func (t *task) inflate() error {
 // panicked logs a panic with its stack, which is not for the caller to see.
 func (t *task) panicked(cause any) error {
 	var ctx context.Context = t.ctx
-	if t.call != nil && t.call.passed != nil {
-		ctx = t.call.passed // which knows more, for example the trace
+	if t.call != nil && t.call.logContext != nil {
+		ctx = t.call.logContext
 	}
 	t.connection.invoker.config.Logger.ErrorContext(ctx, "edict: command panicked",
 		"command", t.name, "peer", t.connection.peerName(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
@@ -276,9 +276,8 @@ func (t *task) Intercept(ctx context.Context, command any, next func(context.Con
 }
 
 func (t *task) intercept(ctx context.Context, interceptors []Interceptor, next func(context.Context) error) error {
-	if len(interceptors) == 0 {
-		t.call.passed = ctx
-		return next(ctx)
+	if len(interceptors) == 1 {
+		return interceptors[0](ctx, t.call, next)
 	}
 	return interceptors[0](ctx, t.call, func(ctx context.Context) error {
 		return t.intercept(ctx, interceptors[1:], next)
@@ -299,6 +298,9 @@ func (t *task) Begin() {
 		t.call.begun = true
 	}
 }
+
+// Observed implements core.Execution.
+func (t *task) Observed() bool { return t.call != nil && len(t.call.observers) > 0 }
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {
