@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -270,7 +271,7 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 	}
 	if err != nil {
 		c.extra.credit.Return(size + core.ResultOverhead) // the caller will not see it, so it would not make room for it
-		return false, c.sendError(err)
+		return false, c.sendError(ctx, err)
 	}
 	c.extra.sent.Add(int64(uncompressed))
 	return false, nil
@@ -308,9 +309,14 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 	}
 }
 
-func (c *commandContext) sendError(err error) error {
+// sendError returns what the command gets if a result could not be sent with ctx. That the connection is lost is a cancel,
+// which the command's context learns of a moment later.
+func (c *commandContext) sendError(ctx context.Context, err error) error {
 	if e := c.Err(); e != nil {
 		return e
 	}
-	return err
+	if _, refused := errors.AsType[*core.Error](err); refused || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", context.Canceled, err)
 }

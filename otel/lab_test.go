@@ -51,7 +51,9 @@ type fail struct {
 	Message string
 }
 
-func (c fail) Exec(context.Context, *lab) (int, error) { return 0, edict.Errorf(c.Code, "%s", c.Message) }
+func (c fail) Exec(context.Context, *lab) (int, error) {
+	return 0, edict.Errorf(c.Code, "%s", c.Message)
+}
 
 // boom logs and panics.
 type boom struct{ Message string }
@@ -70,11 +72,11 @@ func (wait) Exec(ctx context.Context, l *lab) (int, error) {
 	return 0, context.Cause(ctx)
 }
 
-// read is idempotent.
-type read struct{}
+// read is idempotent. It waits for the end of its context if it or the server stalls.
+type read struct{ Stall bool }
 
-func (read) Exec(ctx context.Context, l *lab) (int, error) {
-	if l.stall.Swap(false) {
+func (c read) Exec(ctx context.Context, l *lab) (int, error) {
+	if c.Stall || l.stall.Swap(false) {
 		l.started <- struct{}{}
 		<-ctx.Done()
 		return 0, ctx.Err()
@@ -310,7 +312,7 @@ func at(t testing.TB, metrics map[string]metricdata.Metrics, name, attributes st
 type discard struct{}
 
 func (discard) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
-func (discard) Shutdown(context.Context) error                            { return nil }
+func (discard) Shutdown(context.Context) error                             { return nil }
 
 // echoer and echo are for benchmarks: the message of the published comparisons.
 type echoer struct{}

@@ -76,28 +76,32 @@ func TestHowSpansEnd(t *testing.T) {
 				_, err := edict.Call(ctx, client, fail{Code: edict.NotFound})
 				return err
 			},
-			want{"NOT_FOUND", "executed", codes.Error}, want{"NOT_FOUND", "executed", codes.Unset},
+			want{"NOT_FOUND", "executed", codes.Error},
+			want{"NOT_FOUND", "executed", codes.Unset},
 		},
 		"an error that is the server's fault": {
 			func(ctx context.Context, _ *bench, client *edict.Client[*lab]) error {
 				_, err := edict.Call(ctx, client, fail{Code: edict.DataLoss})
 				return err
 			},
-			want{"DATA_LOSS", "executed", codes.Error}, want{"DATA_LOSS", "executed", codes.Error},
+			want{"DATA_LOSS", "executed", codes.Error},
+			want{"DATA_LOSS", "executed", codes.Error},
 		},
 		"a panic": {
 			func(ctx context.Context, _ *bench, client *edict.Client[*lab]) error {
 				_, err := edict.Call(ctx, client, boom{})
 				return err
 			},
-			want{"INTERNAL", "executed", codes.Error}, want{"INTERNAL", "executed", codes.Error},
+			want{"INTERNAL", "executed", codes.Error},
+			want{"INTERNAL", "executed", codes.Error},
 		},
 		"refused by an interceptor": {
 			func(ctx context.Context, _ *bench, client *edict.Client[*lab]) error {
 				_, err := edict.Call(ctx, client, add{}, edict.WithMetadata(edict.Metadata{"refuse": {"yes"}}))
 				return err
 			},
-			want{"PERMISSION_DENIED", "refused", codes.Error}, want{"PERMISSION_DENIED", "refused", codes.Unset},
+			want{"PERMISSION_DENIED", "refused", codes.Error},
+			want{"PERMISSION_DENIED", "refused", codes.Unset},
 		},
 		"not sent": {
 			func(ctx context.Context, _ *bench, client *edict.Client[*lab]) error {
@@ -106,7 +110,8 @@ func TestHowSpansEnd(t *testing.T) {
 				_, err := edict.Call(ctx, client, add{})
 				return err
 			},
-			want{"CANCELLED", "not_sent", codes.Error}, want{},
+			want{"CANCELLED", "not_sent", codes.Error},
+			want{},
 		},
 		"cancelled": {
 			func(ctx context.Context, b *bench, client *edict.Client[*lab]) error {
@@ -118,7 +123,8 @@ func TestHowSpansEnd(t *testing.T) {
 				_, err := edict.Call(ctx, client, wait{})
 				return err
 			},
-			want{"CANCELLED", "unknown", codes.Error}, want{"CANCELLED", "executed", codes.Unset},
+			want{"CANCELLED", "unknown", codes.Error},
+			want{"CANCELLED", "executed", codes.Unset},
 		},
 		"the server closes": {
 			func(ctx context.Context, b *bench, client *edict.Client[*lab]) error {
@@ -129,7 +135,8 @@ func TestHowSpansEnd(t *testing.T) {
 				_, err := edict.Call(ctx, client, wait{})
 				return err
 			},
-			want{"UNAVAILABLE", "unknown", codes.Error}, want{"CANCELLED", "executed", codes.Unset},
+			want{"UNAVAILABLE", "unknown", codes.Error},
+			want{"CANCELLED", "executed", codes.Unset},
 		},
 		"a stream to its end": {
 			func(ctx context.Context, _ *bench, client *edict.Client[*lab]) error {
@@ -140,7 +147,8 @@ func TestHowSpansEnd(t *testing.T) {
 				}
 				return errDone
 			},
-			want{"OK", "executed", codes.Unset}, want{"OK", "executed", codes.Unset},
+			want{"OK", "executed", codes.Unset},
+			want{"OK", "executed", codes.Unset},
 		},
 		"a stream that is left": {
 			func(ctx context.Context, _ *bench, client *edict.Client[*lab]) error {
@@ -149,7 +157,8 @@ func TestHowSpansEnd(t *testing.T) {
 				}
 				return errDone
 			},
-			want{"CANCELLED", "unknown", codes.Unset}, want{"CANCELLED", "executed", codes.Unset},
+			want{"CANCELLED", "unknown", codes.Unset},
+			want{"CANCELLED", "executed", codes.Unset},
 		},
 		"inputs": {
 			func(ctx context.Context, _ *bench, client *edict.Client[*lab]) error {
@@ -165,7 +174,8 @@ func TestHowSpansEnd(t *testing.T) {
 				}
 				return errDone
 			},
-			want{"OK", "executed", codes.Unset}, want{"OK", "executed", codes.Unset},
+			want{"OK", "executed", codes.Unset},
+			want{"OK", "executed", codes.Unset},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -402,22 +412,22 @@ func TestHedges(t *testing.T) {
 	c := collect(t, nil)
 	servers := map[string]*bench{"east": serve(t, c.telemetry.ServerOption()), "west": serve(t, c.telemetry.ServerOption())}
 	g := groupOf(t, group.Config{Hedge: group.Hedge{Quantile: 0.95}}, servers, c.telemetry.ClientOption())
-	waitFor(t, func() bool { // until both are connected, and the usual latency is known
+	waitFor(t, func() bool { // until both serve, and the usual latency is known
 		if _, err := edict.Call(t.Context(), g, read{}); err != nil {
 			t.Fatal(err)
 		}
-		stats := g.Stats()
-		return stats.Clients.Connections == 2 && len(c.of(trace.SpanKindClient)) > 200
+		for _, b := range servers {
+			if b.server.Stats().Total.Commands == 0 {
+				return false
+			}
+		}
+		return len(c.of(trace.SpanKindClient)) > 200
 	})
 	c.spans.Reset()
-	for _, b := range servers {
-		b.lab.stall.Store(true)
-	}
-	// One of the two stalls, and so does the other: the one that is asked first is freed by the second.
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := edict.Call(ctx, edictotel.Sender(c.telemetry, labCommands, edict.Sender[*lab](g)), read{})
+		_, err := edict.Call(ctx, edictotel.Sender(c.telemetry, labCommands, edict.Sender[*lab](g)), read{Stall: true})
 		ended <- err
 	}()
 	for _, b := range servers {
