@@ -1,0 +1,38 @@
+//go:build !race
+
+package edictotel_test
+
+import (
+	"testing"
+
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/edict-go/edict"
+	edictotel "github.com/edict-go/edict/otel"
+)
+
+// What a call that is not sampled allocates for telemetry, both sides together, is bounded. Of the eleven, five are
+// those of any interceptors, and two are of the SDK's tracer.
+func TestAllocationsOfAnUnsampledCall(t *testing.T) {
+	telemetry, err := edictotel.New(
+		edictotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))),
+		edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	allocations := func(client *edict.Client[*echoer]) float64 {
+		return testing.AllocsPerRun(500, func() {
+			if _, err := edict.Call(ctx, client, payload); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	without := allocations(serveEcho(t, nil, nil))
+	with := allocations(serveEcho(t, telemetry.ServerOption(), telemetry.ClientOption()))
+	t.Logf("%v without, %v with", without, with)
+	if with-without > 14 {
+		t.Errorf("%v allocations without telemetry, %v with it", without, with)
+	}
+}
