@@ -45,7 +45,7 @@
 //
 // A call whose parent is not sampled is neither; by default the sampler is not even asked, which is what makes such
 // calls cheap. Those of a parent that is recorded all the same (RecordOnly) are. WithUnsampledParents is for samplers
-// that decide otherwise than their parents.
+// that decide otherwise than their parents. WithoutRoots leaves calls alone that belong to no trace.
 //
 // # Metrics
 //

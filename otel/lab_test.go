@@ -21,6 +21,7 @@ import (
 
 	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/group"
+	"github.com/edict-go/edict/internal/echo"
 	"github.com/edict-go/edict/internal/leak"
 	edictotel "github.com/edict-go/edict/otel"
 	"github.com/edict-go/edict/transport"
@@ -314,42 +315,26 @@ type discard struct{}
 func (discard) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
 func (discard) Shutdown(context.Context) error                             { return nil }
 
-// echoer and echo are for benchmarks: the message of the published comparisons.
-type echoer struct{}
+// payload is the message of the published comparisons.
+var payload = echo.Echo{Flag: true, Number: 1 << 40, Text: strings.Repeat("x", 128), Ratio: 0.5}
 
-type echo struct {
-	Flag   bool
-	Number int64
-	Text   string
-	Ratio  float64
-}
-
-func (e echo) Exec(context.Context, *echoer) (echo, error) { return e, nil }
-
-var (
-	echoes  = edict.Commands(edict.Unary[echo]())
-	payload = echo{Flag: true, Number: 1 << 40, Text: strings.Repeat("x", 128), Ratio: 0.5}
-)
-
-// serveEcho returns a client of a server over TCP. Both may be nil.
-func serveEcho(t testing.TB, serving edict.ServerOption, dialing edict.DialOption) *edict.Client[*echoer] {
+// serveEcho returns a client of a server over TCP. telemetry may be nil.
+func serveEcho(t testing.TB, codec edict.Codec, telemetry *edictotel.Telemetry) *edict.Client[*echo.Receiver] {
 	t.Helper()
-	var servers []edict.ServerOption
-	var dials []edict.DialOption
-	if serving != nil {
-		servers = append(servers, serving)
+	servers := []edict.ServerOption{edict.WithCodecs(codec)}
+	dials := []edict.DialOption{edict.WithCodecs(codec)}
+	if telemetry != nil {
+		servers = append(servers, telemetry.ServerOption())
+		dials = append(dials, telemetry.ClientOption())
 	}
-	if dialing != nil {
-		dials = append(dials, dialing)
-	}
-	server := edict.NewServer(&echoer{}, echoes, servers...)
+	server := edict.NewServer(&echo.Receiver{}, echo.Commands, servers...)
 	listener, err := server.Listen("tcp://127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	client, err := edict.Dial(t.Context(), "tcp://"+listener.Addr().String(), echoes, dials...)
+	client, err := edict.Dial(t.Context(), "tcp://"+listener.Addr().String(), echo.Commands, dials...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +350,7 @@ func serveEcho(t testing.TB, serving edict.ServerOption, dialing edict.DialOptio
 }
 
 // cpuOf makes calls, so many at a time, and returns the processor time that they took.
-func cpuOf(t testing.TB, client *edict.Client[*echoer], inFlight, calls int) time.Duration {
+func cpuOf(t testing.TB, client *edict.Client[*echo.Receiver], inFlight, calls int) time.Duration {
 	var left atomic.Int64
 	left.Store(int64(calls))
 	var running sync.WaitGroup
@@ -374,7 +359,7 @@ func cpuOf(t testing.TB, client *edict.Client[*echoer], inFlight, calls int) tim
 	for range inFlight {
 		running.Go(func() {
 			for left.Add(-1) >= 0 {
-				if reply, err := edict.Call(ctx, client, payload); err != nil || reply != payload {
+				if reply, err := edict.Call(ctx, client, payload); err != nil || reply != echo.Message(payload) {
 					t.Error(reply, err)
 				}
 			}

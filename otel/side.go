@@ -131,11 +131,15 @@ func (c *command) result(kind trace.SpanKind, code edict.Code, outcome edict.Out
 
 // begin begins the span of a call. If it needs none, because its parent is not sampled, span is nil and ctx what it was.
 func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span trace.Span) {
-	if !s.telemetry.settings.unsampledParents {
-		parent := trace.SpanFromContext(ctx)
-		if of := parent.SpanContext(); of.IsValid() && !of.IsSampled() && !parent.IsRecording() {
+	parent := trace.SpanFromContext(ctx)
+	of := parent.SpanContext()
+	switch settings := &s.telemetry.settings; {
+	case !of.IsValid():
+		if settings.withoutRoots {
 			return ctx, nil
 		}
+	case !of.IsSampled() && !parent.IsRecording() && !settings.unsampledParents:
+		return ctx, nil
 	}
 	ctx, span = s.telemetry.tracer.Start(ctx, c.name, c.start...)
 	if span.IsRecording() {

@@ -378,6 +378,36 @@ func TestUnsampledCalls(t *testing.T) {
 	}
 }
 
+// Without roots, a call outside of a trace has no span and asks no sampler, but one that belongs to a trace has.
+func TestWithoutRoots(t *testing.T) {
+	c := collect(t, nil, edictotel.WithoutRoots())
+	b := serve(t, c.telemetry.ServerOption())
+	var sent []string
+	b.lab.seen = func(ctx context.Context) {
+		for key := range edict.MetadataOf(ctx) {
+			sent = append(sent, key)
+		}
+	}
+	client := b.client(c.telemetry.ClientOption())
+	if _, err := edict.Call(t.Context(), client, add{}); err != nil {
+		t.Fatal(err)
+	}
+	if spans := c.spans.GetSpans(); len(spans) > 0 || len(sent) > 0 {
+		t.Errorf("%d spans outside of a trace, and the metadata %v", len(spans), sent)
+	}
+	ctx, root := sdktrace.NewTracerProvider().Tracer("test").Start(t.Context(), "root")
+	if _, err := edict.Call(ctx, client, add{}); err != nil {
+		t.Fatal(err)
+	}
+	root.End()
+	if outer, inner := c.one(trace.SpanKindClient), c.one(trace.SpanKindServer); outer.Parent.SpanID() != root.SpanContext().SpanID() || inner.Parent.SpanID() != outer.SpanContext.SpanID() {
+		t.Errorf("the spans below a root are %v and %v", outer, inner)
+	}
+	if p := at(t, c.metrics(), "rpc.client.call.duration", "edict.outcome=executed,rpc.method=add,rpc.response.status_code=OK,rpc.system.name=edict"); p.count != 2 {
+		t.Errorf("%d durations", p.count)
+	}
+}
+
 // Each attempt of a group is a span with its number, and Sender's span is around them.
 func TestAttemptsOfAGroup(t *testing.T) {
 	c := collect(t, nil)
