@@ -269,7 +269,7 @@ func (c *Connection) start(frame *core.Frame) error {
 		c.invoker.lanes.arrive(&c.arrivals, t.turn)
 	}
 	if len(frame.Metadata) > 0 {
-		t.ctx.extraLocked().metadata = append([]byte(nil), frame.Metadata...)
+		t.ctx.keepMetadata(frame.Metadata)
 	}
 	if frame.Flags&core.FlagTimeout != 0 {
 		t.ctx.setDeadline(frame.Timeout)

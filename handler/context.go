@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,23 @@ type contextExtra struct {
 	inputs   *inputs              // nil if there are none; constant
 	turn     *turn                // ordered commands only; constant
 	sent     atomic.Int64         // bytes of the results of a stream
+}
+
+// extraWithSpace is a contextExtra with a place for a few metadata, such as a traceparent.
+type extraWithSpace struct {
+	contextExtra
+	space [96]byte
+}
+
+// keepMetadata keeps a copy of encoded metadata. Called by the read loop, before others know of c.
+func (c *commandContext) keepMetadata(encoded []byte) {
+	if c.extra == nil {
+		extra := &extraWithSpace{}
+		extra.metadata = append(extra.space[:0], encoded...)
+		c.extra = &extra.contextExtra
+		return
+	}
+	c.extra.metadata = bytes.Clone(encoded)
 }
 
 func (c *commandContext) extraLocked() *contextExtra {

@@ -14,7 +14,7 @@ import (
 )
 
 // What a call that is not sampled allocates for telemetry, both sides together, is bounded: six are those of any
-// interceptors, two are for metadata, four for the SDK's spans, two for traceparent.
+// interceptors, one is for metadata, four for the SDK's spans, two for traceparent.
 func TestAllocationsOfAnUnsampledCall(t *testing.T) {
 	telemetry, err := edictotel.New(
 		edictotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))),
@@ -33,7 +33,7 @@ func TestAllocationsOfAnUnsampledCall(t *testing.T) {
 	without := allocations(serveEcho(t, echo.MUS, nil))
 	with := allocations(serveEcho(t, echo.MUS, telemetry))
 	t.Logf("%v without, %v with", without, with)
-	if with-without > 14.5 {
+	if with-without > 13.5 {
 		t.Errorf("%v allocations without telemetry, %v with it", without, with)
 	}
 }
