@@ -14,14 +14,15 @@ func (t *Telemetry) ServerInterceptor() edict.ServerInterceptor { return t.serve
 
 func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) (err error) {
 	c := s.command(call.Name)
-	c.active.Add(1)
+	counted := c.shard()
+	counted.active.Add(1)
 	began := s.telemetry.now()
 	ctx = s.telemetry.settings.propagator.Extract(ctx, serverCarrier{call})
 	ctx, span := s.begin(ctx, c)
 	call.LogWith(ctx)
 	returned := false
 	defer func() {
-		c.active.Add(-1)
+		counted.active.Add(-1)
 		recorded := err
 		switch {
 		case !returned: // a panic, which goes on, or runtime.Goexit
@@ -33,7 +34,7 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 		if recorded != nil && !call.Begun() {
 			outcome = edict.Refused
 		}
-		s.end(ctx, c, span, s.telemetry.now()-began, recorded, outcome, false, call.Stats())
+		s.end(ctx, c, counted, span, s.telemetry.now()-began, recorded, outcome, false, call.Stats())
 	}()
 	err = next(ctx)
 	returned = true
