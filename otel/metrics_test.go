@@ -123,6 +123,7 @@ func TestConnectionMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-b.lab.started
+	waitFor(t, func() bool { return b.server.InFlight() == 1 }) // a result is sent a moment before its command is counted out
 	metrics := c.metrics()
 	for name, want := range map[string]float64{
 		"edict.client.connections edict.connection.state=ready,edict.name=calc":        1,
@@ -282,7 +283,7 @@ func TestGroupMetrics(t *testing.T) {
 				t.Errorf("latencies of endpoints: %v", ok)
 			}
 			frames := at(t, metrics, "edict.client.frames", "edict.name=desks,network.io.direction=transmit").value
-			if frames != 2+6 {
+			if frames < 2+5 || frames > 2+6 { // the group may not have heard yet that west is ready, and refuse the sixth
 				t.Errorf("%v frames", frames)
 			}
 		})

@@ -12,5 +12,6 @@
 //	go run ./examples/otel -listen 127.0.0.1:9464      # and in another terminal:
 //	curl http://127.0.0.1:9464/metrics
 //
-// telemetry.go sets OpenTelemetry up, shop.go has the commands and the servers, main.go the rest.
+// telemetry.go sets OpenTelemetry up, shop.go starts the servers, whose commands are in the folder commands; main.go has
+// the client.
 package main

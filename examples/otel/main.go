@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/examples/otel/commands"
 	"github.com/edict-go/edict/group"
 	edictotel "github.com/edict-go/edict/otel"
 )
@@ -64,7 +65,7 @@ func run(ctx context.Context, arguments []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, second.close()) }()
 
-	shops, err := group.Dial(ctx, shopCommands, group.Config{
+	shops, err := group.Dial(ctx, commands.All, group.Config{
 		Endpoints: group.Static(first.address, second.address), Strategy: firstIfPossible{},
 	}, t.edict.ClientOption())
 	if err != nil {
@@ -75,7 +76,7 @@ func run(ctx context.Context, arguments []string, out io.Writer) (err error) {
 	if err := bothConnected(ctx, shops); err != nil {
 		return err
 	}
-	traced := edictotel.Sender(t.edict, shopCommands, shops)
+	traced := edictotel.Sender(t.edict, commands.All, shops)
 	if *listen != "" {
 		fmt.Fprintf(out, "Metrics are at %s until Ctrl-C.\n", t.url())
 		return goOn(ctx, traced)
@@ -88,24 +89,24 @@ func run(ctx context.Context, arguments []string, out io.Writer) (err error) {
 }
 
 // tour makes calls.
-func tour(ctx context.Context, shops edict.Sender[*Shop], full *atomic.Bool, out io.Writer) error {
-	n, err := edict.Call(ctx, shops, Stock{"apples"})
+func tour(ctx context.Context, shops edict.Sender[*commands.Shop], full *atomic.Bool, out io.Writer) error {
+	n, err := edict.Call(ctx, shops, commands.Stock{Item: "apples"})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "Apples:", n)
-	_, err = edict.Call(ctx, shops, Stock{"moons"})
+	_, err = edict.Call(ctx, shops, commands.Stock{Item: "moons"})
 	fmt.Fprintln(out, "Moons:", err)
 
 	full.Store(true)
-	if n, err = edict.Call(ctx, shops, Stock{"pears"}); err != nil {
+	if n, err = edict.Call(ctx, shops, commands.Stock{Item: "pears"}); err != nil {
 		return err
 	}
 	full.Store(false)
 	fmt.Fprintln(out, "Pears, while the first shop is full:", n)
 
 	items := 0
-	for _, err := range edict.Stream(ctx, shops, List{}) {
+	for _, err := range edict.Stream(ctx, shops, commands.List{}) {
 		if err != nil {
 			return err
 		}
@@ -116,11 +117,11 @@ func tour(ctx context.Context, shops edict.Sender[*Shop], full *atomic.Bool, out
 }
 
 // goOn makes a hundred calls a second until ctx ends.
-func goOn(ctx context.Context, shops edict.Sender[*Shop]) error {
+func goOn(ctx context.Context, shops edict.Sender[*commands.Shop]) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		if _, err := edict.Call(ctx, shops, Stock{"apples"}); err != nil && ctx.Err() == nil {
+		if _, err := edict.Call(ctx, shops, commands.Stock{Item: "apples"}); err != nil && ctx.Err() == nil {
 			return err
 		}
 		select {
@@ -132,7 +133,7 @@ func goOn(ctx context.Context, shops edict.Sender[*Shop]) error {
 }
 
 // bothConnected waits until the group has a connection to each shop.
-func bothConnected(ctx context.Context, shops *group.Group[*Shop]) error {
+func bothConnected(ctx context.Context, shops *group.Group[*commands.Shop]) error {
 	for {
 		ready := 0
 		for _, endpoint := range shops.Stats().Endpoints {

@@ -2,48 +2,10 @@ package main
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/examples/otel/commands"
 )
-
-// Shop is the receiver of the commands.
-type Shop struct {
-	name   string
-	stock  map[string]int
-	logger *slog.Logger
-}
-
-// Stock asks how much there is of something.
-type Stock struct{ Item string }
-
-// Exec implements edict.Command.
-func (s Stock) Exec(ctx context.Context, shop *Shop) (int, error) {
-	n, ok := shop.stock[s.Item]
-	if !ok {
-		shop.logger.InfoContext(ctx, "somebody asks for what we don't have", "shop", shop.name)
-		return 0, edict.Errorf(edict.NotFound, "we don't have that")
-	}
-	return n, nil
-}
-
-// Idempotent implements edict.Idempotent.
-func (Stock) Idempotent() bool { return true }
-
-// List names everything there is.
-type List struct{}
-
-// Exec implements edict.StreamCommand.
-func (List) Exec(_ context.Context, shop *Shop, out edict.Sink[string]) error {
-	for item := range shop.stock {
-		if err := out.Send(item); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-var shopCommands = edict.Commands(edict.Unary[Stock](), edict.ServerStream[List]())
 
 // server is a shop that is open.
 type server struct {
@@ -55,7 +17,7 @@ type server struct {
 // open starts a server, whose spans, metrics and logs go to t. While closed returns true it refuses all commands.
 func open(name string, t *telemetry, closed func() bool) (*server, error) {
 	logger := t.logger(name)
-	shop := &Shop{name: name, stock: map[string]int{"apples": 12, "pears": 7}, logger: logger}
+	shop := &commands.Shop{Name: name, Stock: map[string]int{"apples": 12, "pears": 7}, Logger: logger}
 	refuse := func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
 		if closed() {
 			return edict.Errorf(edict.ResourceExhausted, "the shop is full")
@@ -63,7 +25,7 @@ func open(name string, t *telemetry, closed func() bool) (*server, error) {
 		return next(ctx)
 	}
 	s := &server{
-		Server: edict.NewServer(shop, shopCommands,
+		Server: edict.NewServer(shop, commands.All,
 			t.edict.ServerOption(), edict.WithServerInterceptors(refuse), edict.WithLogger(logger)),
 		served: make(chan error, 1),
 	}
