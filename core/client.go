@@ -132,6 +132,7 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 	if budgeted, ok := transport.(Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
 	}
+	c.flow.Undisturbed(config.RoundTripTime)
 	c.keepalive.Start(transport, config.KeepaliveInterval, config.KeepaliveTimeout, config.RoundTripTime)
 	go c.read()
 	return c
@@ -366,8 +367,8 @@ func (c *Client) handle(frame *Frame) error {
 		}
 		return c.transport.Post(Frame{Kind: KindPong, Body: frame.Body})
 	case KindPong:
-		if !c.flow.Pong(frame.Body) {
-			c.keepalive.Pong(frame.Body) // or it is one that nobody asked for
+		if !c.flow.Pong(frame.Body) && c.keepalive.Pong(frame.Body) { // else it is one that nobody asked for
+			c.flow.Undisturbed(c.keepalive.RoundTripTime())
 		}
 		return nil
 	case KindGoAway:

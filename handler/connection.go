@@ -215,7 +215,11 @@ func (c *Connection) handle(frame *core.Frame) error {
 		}
 		return c.transport.Post(core.Frame{Kind: core.KindPong, Body: frame.Body})
 	case core.KindPong:
-		if c.flow.Pong(frame.Body) || c.keepalive.Pong(frame.Body) {
+		switch {
+		case c.flow.Pong(frame.Body):
+			return nil
+		case c.keepalive.Pong(frame.Body):
+			c.flow.Undisturbed(c.keepalive.RoundTripTime())
 			return nil
 		}
 		return c.forNothing(frame.Kind, &c.counters.ignored)
