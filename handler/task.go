@@ -78,7 +78,9 @@ func (t *task) run() (waits bool) {
 		}
 		t.end(err)
 	}()
-	err = t.inflate()
+	if t.buffer != nil && t.buffer.Compressed {
+		err = t.inflate()
+	}
 	switch {
 	case err != nil:
 	case t.turn == nil:
@@ -125,11 +127,8 @@ func (t *task) decoded() {
 	t.body, t.buffer = nil, nil
 }
 
-// inflate inflates the command, if it came compressed.
+// inflate inflates a command that came compressed.
 func (t *task) inflate() error {
-	if t.buffer == nil || !t.buffer.Compressed {
-		return nil
-	}
 	compressor := t.connection.config.Compressor
 	size, err := compressor.InflatedLen(t.buffer, "the command")
 	if err != nil {
@@ -333,7 +332,9 @@ func (t *task) Reply(encoded []byte) (again bool, err error) {
 		err := t.waitForScratch(size)
 		return err == nil, err
 	}
-	t.scratch.Trim() // of what was guessed
+	if t.scratch.Charged() > 0 {
+		t.scratch.Trim() // of what was guessed
+	}
 	if compressor := t.connection.config.Compressor; compressor != nil {
 		compressor.Compress(t.scratch)
 	}
