@@ -36,8 +36,8 @@ type steadyCall struct {
 }
 
 // startSteady starts a call on the present connection, or the next one.
-func (l *life) startSteady(ctx context.Context, call request) (Exchange, error) {
-	c := &steadyCall{life: l, ctx: ctx, request: call, connection: l.present.Load()}
+func (l *life) startSteady(ctx context.Context, call *request) (Exchange, error) {
+	c := &steadyCall{life: l, ctx: ctx, request: *call, connection: l.present.Load()}
 	var err error
 	if c.connection == nil {
 		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
@@ -178,7 +178,7 @@ func (c *steadyCall) final(err error) error {
 		return err
 	}
 	copied := *e
-	copied.Command = c.life.definitions[c.request.index].Name
+	copied.Command = c.life.nameOf(&c.request)
 	if c.mayHaveRun && !e.Outcome.Ran() { // the last attempt did not run, but an earlier one may have
 		copied.Outcome = OutcomeUnknown
 	}
@@ -215,7 +215,7 @@ func (c *steadyCall) Send(input any) error {
 	c.mu.Unlock()
 	switch {
 	case closed:
-		return &Error{Code: FailedPrecondition, Command: c.life.definitions[c.request.index].Name, Message: "Send after CloseSend"}
+		return &Error{Code: FailedPrecondition, Command: c.life.nameOf(&c.request), Message: "Send after CloseSend"}
 	case exchange == nil:
 		return io.EOF
 	}

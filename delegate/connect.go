@@ -129,7 +129,9 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 		MaxInFlight:       int(min(uint64(config.MaxInFlight), reply.maxInFlight)),
 		InputWindow:       int(min(reply.window, maxWindow)),
 		KeepaliveInterval: grantedKeepalive(config.KeepaliveInterval, reply.keepalive), KeepaliveTimeout: config.KeepaliveTimeout,
-		Unusable: map[int]*core.Error{},
+	}
+	if len(reply.differences) > 0 {
+		a.Unusable = map[int]*core.Error{}
 	}
 	var differing []error
 	for _, d := range reply.differences {

@@ -357,6 +357,8 @@ func (w *writer) leave() {
 
 func (w *writer) leaveLocked() {
 	w.writing, w.underway = false, 0
+	w.parts = nil
+	clear(w.allParts) // what they refer to was given back
 	if w.err != nil {
 		w.pending.release()
 		w.lanes.clear()
