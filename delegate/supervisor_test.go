@@ -70,10 +70,21 @@ func (l *fakeLink) goAway(err error) {
 type supervision struct {
 	*testing.T
 	*Supervisor[*fakeLink]
-	links   []*fakeLink
-	dials   []time.Duration
-	refuse  error // what attempts fail with
+	links  []*fakeLink
+	dials  []time.Duration
+	refuse error // what attempts fail with
+
+	watched sync.Mutex // guards changes
 	changes []StateChange
+}
+
+// seen returns the changes since the last time.
+func (s *supervision) seen() []StateChange {
+	s.watched.Lock()
+	defer s.watched.Unlock()
+	changes := s.changes
+	s.changes = nil
+	return changes
 }
 
 func supervise(t *testing.T, reconnect Reconnect, story func(s *supervision)) {
@@ -96,7 +107,11 @@ func supervise(t *testing.T, reconnect Reconnect, story func(s *supervision)) {
 		observed := make(chan struct{})
 		go func() {
 			defer close(observed)
-			s.Observe(func(change StateChange) { s.changes = append(s.changes, change) })
+			s.Observe(func(change StateChange) {
+				s.watched.Lock()
+				defer s.watched.Unlock()
+				s.changes = append(s.changes, change)
+			})
 		}()
 		synctest.Wait()
 		story(s)
@@ -118,10 +133,9 @@ func (s *supervision) wantStates(names string) {
 	s.Helper()
 	synctest.Wait()
 	var got []string
-	for _, change := range s.changes {
+	for _, change := range s.seen() {
 		got = append(got, change.To.String())
 	}
-	s.changes = nil
 	if strings.Join(got, " ") != names {
 		s.Errorf("the states were %v, want %s", got, names)
 	}
@@ -184,7 +198,7 @@ func TestALinkThatGoesAwayAndEnds(t *testing.T) {
 	supervise(t, Reconnect{}, func(s *supervision) {
 		for i := range 10 {
 			link := s.wantLink(i)
-			s.changes = nil
+			s.seen()
 			link.goAway(errLost)
 			link.lose(errLost)
 			s.wantStates("draining reconnecting")
@@ -198,16 +212,17 @@ func TestALinkThatGoesAwayAndEnds(t *testing.T) {
 func TestChangesTellAttemptAndCause(t *testing.T) {
 	supervise(t, Reconnect{MaxAttempts: 3}, func(s *supervision) {
 		link := s.wantLink(0)
-		s.changes = nil
+		s.seen()
 		s.refuse = &core.Error{Code: core.Unavailable, Message: "refused"}
 		link.lose(errLost)
 		<-s.Supervisor.Done()
 		synctest.Wait()
 		var got []string
-		for i, change := range s.changes {
+		changes := s.seen()
+		for i, change := range changes {
 			got = append(got, change.String())
-			if i > 0 && (change.From != s.changes[i-1].To || change.At.Before(s.changes[i-1].At)) {
-				t.Errorf("%v follows %v", change, s.changes[i-1])
+			if i > 0 && (change.From != changes[i-1].To || change.At.Before(changes[i-1].At)) {
+				t.Errorf("%v follows %v", change, changes[i-1])
 			}
 		}
 		want := []string{
@@ -313,7 +328,7 @@ func TestHopelessWhileDraining(t *testing.T) {
 	supervise(t, Reconnect{}, func(s *supervision) {
 		link := s.wantLink(0)
 		s.refuse = core.Errorf(core.PermissionDenied, "not you")
-		s.changes = nil
+		s.seen()
 		link.goAway(errLost)
 		if _, err := s.Await(s.Context(), link); !errors.Is(err, core.PermissionDenied) || core.OutcomeOf(err) != core.NotSent {
 			t.Errorf("Await: %v", err)
@@ -338,7 +353,7 @@ func TestShutdownWaitsForCalls(t *testing.T) {
 			old := s.wantLink(0)
 			old.goAway(errLost)
 			present := s.wantLink(1)
-			s.changes = nil
+			s.seen()
 			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 			defer cancel()
 			start := time.Now()
