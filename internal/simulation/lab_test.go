@@ -115,8 +115,10 @@ type run struct {
 	taken    []letter // the inputs that Receive has returned
 	sawEnd   bool     // Receive has returned io.EOF
 	ending   orderKind
-	returned error  // what Exec returned
-	ended    func() // called when it does, if not nil
+	returned error           // what Exec returned
+	ended    func()          // called when it does, if not nil
+	killed   bool            // its server was killed, and it had not ended
+	id       edict.CommandID // if its server has a journal
 	seen     runView
 }
 
@@ -190,6 +192,7 @@ func (k orderKind) String() string {
 func (l *lab) begin(ctx context.Context, call int) *run {
 	looked.Load()
 	r := &run{call: call, ctx: ctx, codec: edict.PeerOf(ctx).Codec, compression: edict.PeerOf(ctx).Compression, orders: make(chan order)}
+	r.id, _ = edict.CommandIDOf(ctx)
 	edict.SetMetadata(ctx, answerKey, strconv.Itoa(call))
 	l.mu.Lock()
 	defer l.mu.Unlock()

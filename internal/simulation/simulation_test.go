@@ -140,3 +140,32 @@ func TestSeedTellsTheSameStory(t *testing.T) {
 		})
 	}
 }
+
+// enoughOfLasting is what TestSimulationOfLastingLives must have had in it, enoughOfJournals TestSimulationOfJournals.
+var (
+	enoughOfLasting  = counts{seeds: 100}
+	enoughOfJournals = counts{seeds: 50}
+)
+
+// TestSimulationOfLastingLives lives seeds whose connections can be resumed.
+func TestSimulationOfLastingLives(t *testing.T) {
+	simulateLasting(t, life{lasting: true}, enoughOfLasting)
+}
+
+// TestSimulationOfJournals is the same with servers that have a journal, and are killed now and then.
+func TestSimulationOfJournals(t *testing.T) {
+	simulateLasting(t, life{lasting: true, journal: true}, enoughOfJournals)
+}
+
+func simulateLasting(t *testing.T, kind life, enough counts) {
+	t.Helper()
+	var total counts
+	edicttest.Seeds(t, enough.seeds, func(t *testing.T, seed uint64) {
+		_, s := live(t, seed, kind)
+		total.add(s.counted)
+		if *tellStory {
+			t.Logf("%v\n%s", s.config, s.story)
+		}
+	})
+	checkEnough(t, total, enough)
+}

@@ -1,0 +1,308 @@
+package simulation
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sort"
+	"time"
+
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/edicttest"
+	"github.com/edict-go/edict/transport"
+)
+
+// session is what the model knows of a session: the two streams of frames, by their positions, whichever
+// connections they went over; where each side is in them; and whose secret is good.
+type session struct {
+	id      string
+	guest   *guest
+	streams [2]stream // by direction
+	present *hop      // that it goes over; nil before the first WELCOME
+	away    time.Time // since when the server has no connection; zero while it has one
+	ended   bool      // the server has given it up
+	mayEnd  bool      // and may have: it was away for too long, or the server has ended
+	stored  bool      // a journal remembers its secrets
+
+	current, offered string // secrets
+	heard            bool   // the client has shown that it has the one that was offered
+}
+
+// stream is what goes in one direction of a session.
+type stream struct {
+	bytes    []byte
+	acks     []ack // ACK frames in it
+	ends     []int // of the whole frames in it
+	next     int   // where the frame begins that is not complete
+	received int   // how far the reader has come
+	acked    int   // what the writer knows of that
+	said     int   // the last ACK that is in the other direction
+}
+
+type ack struct{ end, position int }
+
+// boundary returns the end of the last whole frame before a position.
+func (s *stream) boundary(position int) int {
+	i := sort.SearchInts(s.ends, position+1)
+	if i == 0 {
+		return 0
+	}
+	return s.ends[i-1]
+}
+
+// greeting is what matters here of a HELLO or WELCOME.
+type greeting struct {
+	id, secret string
+	number     int  // the position in a HELLO, the time in a WELCOME
+	received   int  // in a WELCOME
+	resumed    bool // it has received
+	lost       string
+	rejected   bool
+}
+
+// readGreeting reads preface and first frame of what a side has written; size is 0 if they are not complete.
+func readGreeting(written []byte) (g greeting, size int) {
+	const head = transport.PrefaceSize + transport.HeaderSize
+	if len(written) < head {
+		return g, 0
+	}
+	size = head + int(binary.LittleEndian.Uint32(written[transport.PrefaceSize:]))
+	if len(written) < size {
+		return g, 0
+	}
+	g.rejected = core.Kind(written[transport.PrefaceSize+4]) == core.KindReject
+	for body := written[head:size]; len(body) > 0; {
+		tag, n := binary.Uvarint(body)
+		length, m := binary.Uvarint(body[n:])
+		value := body[n+m:][:length]
+		body = body[n+m+int(length):]
+		const idSize, secretSize = 16, 32
+		switch {
+		case tag == 9 && length > idSize+secretSize:
+			g.id, g.secret = string(value[:idSize]), string(value[idSize:idSize+secretSize])
+			number, _ := binary.Uvarint(value[idSize+secretSize:])
+			g.number = int(number)
+		case tag == 10:
+			received, _ := binary.Uvarint(value)
+			g.received, g.resumed = int(received), true
+		case tag == 11:
+			g.lost = string(value)
+		}
+	}
+	return g, size
+}
+
+// admits reports whether a client that shows secret may have the session.
+func (s *session) admits(secret string) bool {
+	return secret == s.offered || secret == s.current && !s.heard
+}
+
+// observeStreams looks at what was written and read on all connections since the last time.
+func (l *lasting) observeStreams() {
+	for _, h := range l.hops {
+		l.meet(h)
+		if h.session == nil || h.session.guest.stolen {
+			continue
+		}
+		for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
+			l.follow(h, d)
+		}
+		for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
+			l.arrive(h, d)
+		}
+	}
+	for _, s := range l.sessions {
+		l.checkSession(s)
+	}
+}
+
+// meet looks whether the server has answered on a connection.
+func (l *lasting) meet(h *hop) {
+	if h.welcomed {
+		return
+	}
+	welcome, welcomeSize := readGreeting(*h.far.kept)
+	if welcomeSize == 0 {
+		return
+	}
+	h.welcomed = true
+	var helloSize int
+	h.hello, helloSize = readGreeting(*h.near.kept)
+	if welcome.rejected {
+		l.note("connection %d is rejected", h.connection.ID())
+		return
+	}
+	before := l.sessions[h.hello.id]
+	if h.thief {
+		l.counted.thieves++
+	}
+	if !welcome.resumed {
+		l.beginSession(h, before, welcome)
+		return
+	}
+	if before == nil || before.id != welcome.id || before.ended {
+		l.violated("a session was resumed that there is not")
+	}
+	if !before.admits(h.hello.secret) {
+		l.violated("a secret was good that is not any more")
+	}
+	l.note("the session of %d is resumed", before.guest.number)
+	if h.thief {
+		l.counted.stolen++
+		before.guest.stolen = true
+	} else if got := &before.streams[edicttest.ToClient]; h.hello.number != got.received && !before.guest.stolen {
+		l.violated("the client says that it has received %d, and it has %d", h.hello.number, got.received)
+	}
+	if got := before.streams[edicttest.ToServer].received; welcome.received != got {
+		l.violated("the server says that it has received %d, and it has %d", welcome.received, got)
+	}
+	h.session = before
+	h.heads = [2]int{helloSize, welcomeSize}
+	h.base = [2]int{welcome.received, h.hello.number}
+	h.checked = h.heads
+	before.present, before.away, before.heard = h, time.Time{}, false
+	before.current, before.offered = h.hello.secret, welcome.secret
+}
+
+// beginSession notes a session that is new; before is the one that the client wanted.
+func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
+	if before != nil && h.hello.id != "" {
+		legitimate := before.ended || before.mayEnd || !before.admits(h.hello.secret)
+		if !legitimate {
+			l.violated("a session that is there was not resumed: %s", welcome.lost)
+		}
+		if !h.thief && h.guest.mayLose == "" && !h.guest.stolen {
+			l.violated("the session of %d is lost: %s", h.guest.number, welcome.lost)
+		}
+		if before.id == welcome.id && !before.stored {
+			l.violated("a session has the ID of another one")
+		}
+		if !h.thief {
+			l.note("the session of %d is lost", h.guest.number)
+			before.ended = true
+		}
+	}
+	s := &session{id: welcome.id, guest: h.guest, present: h, offered: welcome.secret, stored: l.journals}
+	if before != nil && before.id == welcome.id {
+		s.current = h.hello.secret
+		if h.thief {
+			l.counted.stolen++
+			h.guest.stolen = true
+		}
+	}
+	h.session = s
+	l.sessions[s.id] = s
+	if !h.thief {
+		h.guest.session = s
+		h.guest.unsettled, h.guest.generation = h, l.generation
+	}
+}
+
+// follow looks at what was written on a connection.
+func (l *lasting) follow(h *hop, d edicttest.Direction) {
+	written := *h.writer(d).kept
+	s := &h.session.streams[d]
+	fresh := written[h.checked[d]:]
+	if len(fresh) == 0 {
+		return
+	}
+	if h.writer(d).closed && bytes.HasSuffix(fresh, leaving) { // that is not in the stream
+		fresh = fresh[:len(fresh)-len(leaving)]
+	}
+	at := h.base[d] + h.checked[d] - h.heads[d]
+	h.checked[d] = len(written)
+	again := min(len(fresh), max(0, len(s.bytes)-at))
+	if at > len(s.bytes) {
+		l.violated("what is written %v goes on at %d, and only %d were written before", d, at, len(s.bytes))
+	}
+	if !bytes.Equal(fresh[:again], s.bytes[at:at+again]) {
+		l.violated("what is written again %v, from %d on, is not what was written before", d, at)
+	}
+	l.counted.again += again
+	s.bytes = append(s.bytes, fresh[again:]...)
+	if s.next == 0 {
+		s.next = transport.PrefaceSize
+	}
+	for len(s.bytes)-s.next >= transport.HeaderSize {
+		head := s.bytes[s.next:]
+		end := s.next + transport.HeaderSize + int(binary.LittleEndian.Uint32(head))
+		if end > len(s.bytes) {
+			break
+		}
+		if core.Kind(head[4]) == core.KindAck {
+			l.acknowledged(h, d, ack{end, int(binary.LittleEndian.Uint64(head[transport.HeaderSize:]))})
+		}
+		s.ends = append(s.ends, end)
+		s.next = end
+	}
+}
+
+// acknowledged checks an ACK that was written in direction d.
+func (l *lasting) acknowledged(h *hop, d edicttest.Direction, a ack) {
+	other := &h.session.streams[1-d]
+	reached := h.base[1-d] + max(0, h.reader(1-d).read.size-h.heads[1-d])
+	if a.position < other.said {
+		l.violated("an ACK %v of %d after one of %d", d, a.position, other.said)
+	}
+	if a.position > max(other.received, reached) || a.position != other.boundary(a.position) {
+		l.violated("an ACK %v of %d, and %d were read", d, a.position, max(other.received, reached))
+	}
+	other.said = a.position
+	h.session.streams[d].acks = append(h.session.streams[d].acks, a)
+}
+
+// arrive looks at what was read on a connection.
+func (l *lasting) arrive(h *hop, d edicttest.Direction) {
+	s := &h.session.streams[d]
+	size := h.reader(d).read.size
+	if h.session.present != h || size <= h.heads[d] || h.thief && d == edicttest.ToClient {
+		return
+	}
+	s.received = max(s.received, s.boundary(h.base[d]+size-h.heads[d]))
+	if d == edicttest.ToServer && size > h.heads[d] {
+		// The first frame of a client is an ACK, or, on its first connection, what shows nothing.
+		for _, a := range s.acks {
+			if a.end > h.base[d] && a.end <= s.received && h.heads[d] > 0 {
+				h.session.heard = true
+			}
+		}
+	}
+	for len(s.acks) > 0 && s.acks[0].end <= s.received {
+		other := &h.session.streams[1-d]
+		other.acked = max(other.acked, s.acks[0].position)
+		s.acks = s.acks[1:]
+	}
+}
+
+// leaving is what a side sends last if it does not want the session to be resumed.
+var leaving = []byte{0, 0, 0, 0, byte(core.KindGoAway), byte(core.FlagLast), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+// keptMost is how much may be written and not acknowledged: what is kept, what was queued meanwhile, and a frame.
+const keptMost = transport.MinReplay + 512<<10 + 16<<10
+
+// checkSession checks what must hold of a session whenever nothing moves.
+func (l *lasting) checkSession(s *session) {
+	for d := range s.streams {
+		if kept := len(s.streams[d].bytes) - s.streams[d].acked; kept > keptMost+l.config.maxFrame {
+			l.violated("%d bytes that go %v are kept", kept, edicttest.Direction(d))
+		}
+	}
+	if s.ended || s.present == nil {
+		return
+	}
+	for _, h := range l.hops {
+		if h != s.present && h.session == s && !h.far.closed && !h.cut {
+			l.violated("the session of %d goes over two connections, %d and %d", s.guest.number, h.connection.ID(), s.present.connection.ID())
+		}
+	}
+	if end := s.present.far; s.away.IsZero() && end.closed {
+		s.away = end.closedAt
+	} else if s.away.IsZero() && s.present.cut {
+		s.away = time.Now()
+	}
+	if !s.away.IsZero() && time.Since(s.away) >= l.ttl {
+		s.mayEnd = true
+		if s.guest.session == s {
+			s.guest.mayLose = "it was away for too long"
+		}
+	}
+}
