@@ -248,6 +248,44 @@ func TestWelcomeIsLost(t *testing.T) {
 	})
 }
 
+// A WELCOME that was never written does not use up the ticket, whatever was heard on the connections before.
+func TestWelcomeIsNotWritten(t *testing.T) {
+	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		cut := func() {
+			i.network.Connections()[0].Cut()
+			synctest.Wait()
+		}
+		cut()
+		g.comeBack()
+		g.ping("once")
+		g.pong("once")
+		cut()
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.network.SetLink(edicttest.Link{Buffer: 50}) // there is no room for it, and nothing gets through
+		stalls := true
+		i.network.OnConnect(func(c *edicttest.Connection) {
+			if stalls {
+				c.Stall(edicttest.ToClient)
+			}
+		})
+		if carrier, _, err := i.connect("inn", "till", &g.ticket, received); err == nil {
+			t.Error("the handshake succeeds")
+		} else {
+			carrier.Close(nil)
+			carrier.Wait()
+		}
+		i.network.SetLink(edicttest.Link{})
+		stalls = false
+		g.comeBack()
+		g.ping("at last")
+		g.pong("at last")
+	})
+}
+
 // Two that come at once with the same ticket never have the session both.
 func TestResumedTwiceAtOnce(t *testing.T) {
 	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {

@@ -50,7 +50,7 @@ type replay struct {
 	away     chan struct{} // closed when the net.Conn is lost; another one after Attach
 	attached chan struct{} // closed by Attach; made when the net.Conn is lost, like
 	parked   chan struct{} // closed by the reader, which waits for attached then
-	heard    bool          // a frame has come since the last Attach
+	heard    bool          // an ACK has come since the last Suspend
 }
 
 // chunk is a row of whole frames.
@@ -111,7 +111,7 @@ func (c *Conn) Forgo(cause error) {
 	}
 }
 
-// Heard reports whether a frame has come since the last Attach.
+// Heard reports whether the peer has acknowledged anything since the last Suspend: then it knows that it was resumed.
 func (c *Conn) Heard() bool {
 	c.writer.mu.Lock()
 	defer c.writer.mu.Unlock()
@@ -172,6 +172,7 @@ func (c *Conn) Suspend(ctx context.Context) (received core.Position, err error) 
 			return 0, err
 		}
 	}
+	w.replay.heard = false
 	return c.reader.boundary(), nil
 }
 
@@ -222,7 +223,7 @@ func (c *Conn) Attach(ctx context.Context, from *Conn, received core.Position) e
 	}
 	c.conn, c.raw = from.conn, from.raw
 	c.reader.restart(&from.reader)
-	w.replay.detached, w.replay.heard, w.replay.away = false, false, make(chan struct{})
+	w.replay.detached, w.replay.away = false, make(chan struct{})
 	w.replay.written = received
 	w.parts = w.replay.after(received, w.allParts[:0])
 	w.allParts = w.parts

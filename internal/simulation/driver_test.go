@@ -331,6 +331,10 @@ func (s *simulation) act(a action) {
 	time.Sleep(time.Microsecond) // so that no two timers tie
 	a.do()
 	synctest.Wait()
+	if s.lasting != nil { // a client that has lost its connection waits for 2 ns at most before it dials
+		time.Sleep(10 * time.Nanosecond)
+		synctest.Wait()
+	}
 	s.observe()
 	s.tell()
 }

@@ -97,6 +97,7 @@ func (s *simulation) beginLasting(kind life) {
 	}
 	if s.one(6) {
 		l.large, s.config.maxFrame, s.config.large, s.config.window = true, 400<<10, 3, 100_000
+		s.config.buffer = pick(s, 10_000, 256<<10)
 	}
 	if l.journals = kind.journal; l.journals || s.one(3) {
 		l.restarts = true
@@ -373,7 +374,7 @@ func (h *hop) next(d edicttest.Direction) int {
 	}
 	for _, f := range h.writer(d).offered.frames {
 		if f.end > h.delivered[d] {
-			return min(pending, f.end-h.delivered[d])
+			return f.end - h.delivered[d]
 		}
 	}
 	return pending
@@ -381,7 +382,12 @@ func (h *hop) next(d edicttest.Direction) int {
 
 func (l *lasting) move(h *hop, d edicttest.Direction, n int) action {
 	return action{name: fmt.Sprintf("deliver on %d of %d %v, %d", h.connection.ID(), h.guest.number, d, n), do: func() {
-		h.delivered[d] += h.connection.Deliver(d, n)
+		for until := h.delivered[d] + n; ; synctest.Wait() { // in parts, if the network takes less at a time
+			moved := h.connection.Deliver(d, until-h.delivered[d])
+			if h.delivered[d] += moved; moved == 0 || h.delivered[d] >= until {
+				return
+			}
+		}
 	}}
 }
 
@@ -444,7 +450,7 @@ func (l *lasting) startCall() action {
 			}
 		}
 	}
-	if going >= g.maxInFlight+2 || waiting >= 2 {
+	if going >= g.maxInFlight+2 || waiting > 0 { // several would go on at once
 		return action{}
 	}
 	c := &call{
@@ -703,24 +709,10 @@ func (l *lasting) finish() {
 			l.run("server Shutdown", func() error { return server.Shutdown(context.Background()) }).drains = true
 		}})
 	}
-	for again := true; again; {
-		again = false
-		for _, h := range l.hops {
-			for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
-				for h.moves(d) {
-					l.act(l.move(h, d, h.next(d)))
-					again = true
-				}
-			}
-		}
-		for _, c := range l.calls {
-			if r := l.lab.runs[c.id]; r != nil && r.state == resting {
-				l.act(l.order(c, order{kind: orderFinish}))
-				again = true
-			}
-		}
-	}
-	l.act(action{name: "a while passes", do: func() { time.Sleep(10*time.Second + 100*time.Hour) }})
+	l.exhaust()
+	l.act(action{name: "a while passes", do: func() { time.Sleep(l.ttl + 10*time.Second) }})
+	l.exhaust() // what waited for clients that do not come back
+	l.act(action{name: "a while passes", do: func() { time.Sleep(10 * time.Second) }})
 	for _, o := range slices.Concat(l.jobs, l.serving) {
 		if !o.ended {
 			l.violated("%s does not return", o.name)
@@ -758,4 +750,25 @@ func (l *lasting) finish() {
 		}
 	}
 	l.count()
+}
+
+// exhaust delivers all there is and lets all commands end.
+func (l *lasting) exhaust() {
+	for again := true; again; {
+		again = false
+		for _, h := range l.hops {
+			for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
+				for h.moves(d) {
+					l.act(l.move(h, d, h.next(d)))
+					again = true
+				}
+			}
+		}
+		for _, c := range l.calls {
+			if r := l.lab.runs[c.id]; r != nil && r.state == resting {
+				l.act(l.order(c, order{kind: orderFinish}))
+				again = true
+			}
+		}
+	}
 }
