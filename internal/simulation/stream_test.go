@@ -22,6 +22,7 @@ type session struct {
 	ended   bool      // the server has given it up
 	mayEnd  bool      // and may have: it was away for too long, or the server has ended
 	stored  bool      // a journal remembers its secrets
+	stolen  bool      // a thief has it; nothing is checked any more
 
 	current, offered string // secrets
 	heard            bool   // the client has shown that it has the one that was offered
@@ -100,7 +101,7 @@ func (s *session) admits(secret string) bool {
 func (l *lasting) observeStreams() {
 	for _, h := range l.hops {
 		l.meet(h)
-		if h.session == nil || h.session.guest.stolen {
+		if h.session == nil || h.session.stolen {
 			continue
 		}
 		for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
@@ -148,11 +149,11 @@ func (l *lasting) meet(h *hop) {
 	l.note("the session of %d is resumed", before.guest.number)
 	if h.thief {
 		l.counted.stolen++
-		before.guest.stolen = true
-	} else if got := &before.streams[edicttest.ToClient]; h.hello.number != got.received && !before.guest.stolen {
+		l.steals(before)
+	} else if got := &before.streams[edicttest.ToClient]; h.hello.number != got.received && !before.stolen {
 		l.violated("the client says that it has received %d, and it has %d", h.hello.number, got.received)
 	}
-	if got := before.streams[edicttest.ToServer].received; welcome.received != got {
+	if got := before.streams[edicttest.ToServer].received; welcome.received != got && !before.stolen {
 		l.violated("the server says that it has received %d, and it has %d", welcome.received, got)
 	}
 	h.session = before
@@ -163,6 +164,12 @@ func (l *lasting) meet(h *hop) {
 	before.current, before.offered = h.hello.secret, welcome.secret
 }
 
+// steals notes that a thief has shown a secret that was good.
+func (l *lasting) steals(s *session) {
+	s.stolen, s.mayEnd = true, true
+	s.guest.stolen, s.guest.mayLose = true, "it was stolen"
+}
+
 // beginSession notes a session that is new; before is the one that the client wanted.
 func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 	if before != nil && h.hello.id != "" {
@@ -170,7 +177,7 @@ func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 		if !legitimate {
 			l.violated("a session that is there was not resumed: %s", welcome.lost)
 		}
-		if !h.thief && h.guest.mayLose == "" && !h.guest.stolen {
+		if !h.thief && h.guest.mayLose == "" {
 			l.violated("the session of %d is lost: %s", h.guest.number, welcome.lost)
 		}
 		if before.id == welcome.id && !before.stored {
@@ -186,7 +193,7 @@ func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 		s.current = h.hello.secret
 		if h.thief {
 			l.counted.stolen++
-			h.guest.stolen = true
+			l.steals(s)
 		}
 	}
 	h.session = s
@@ -281,6 +288,9 @@ const keptMost = transport.MinReplay + 512<<10 + 16<<10
 
 // checkSession checks what must hold of a session whenever nothing moves.
 func (l *lasting) checkSession(s *session) {
+	if s.stolen {
+		return
+	}
 	for d := range s.streams {
 		if kept := len(s.streams[d].bytes) - s.streams[d].acked; kept > keptMost+l.config.maxFrame {
 			l.violated("%d bytes that go %v are kept", kept, edicttest.Direction(d))

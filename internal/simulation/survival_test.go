@@ -89,7 +89,7 @@ func (l *lasting) observe() {
 
 // settleGuest notes whether the client's calls may just have lost their session.
 func (l *lasting) settleGuest(g *guest) {
-	if g.mayLose != "" || g.stolen {
+	if g.mayLose != "" {
 		g.lossStep = l.step
 	}
 	h := g.unsettled
@@ -210,6 +210,7 @@ func (l *lasting) judgeLastingError(c *call, r *run) {
 		{c.ctx.Err() != nil, c.ctx.Err() != nil && e.Code == edict.CodeOf(c.ctx.Err()) && errors.Is(c.err, c.ctx.Err()) && errors.Is(c.err, context.Cause(c.ctx)), "its context has ended"},
 		{c.invoked, errors.Is(c.err, context.Canceled), "it was cancelled"},
 		{g.closed, e.Code == edict.Unavailable && errors.Is(c.err, edict.ErrClosed), "its client ends"},
+		{g.shutting, e.Code == edict.Unavailable && e.Outcome == edict.OutcomeUnknown, "its connection was lost while its client shut down"},
 		{lost, e.Code == edict.Unavailable && l.mayBeUnavailable(c, g, e), "its session was lost"},
 		{lost && l.journals && r != nil && !l.wasAnswered(r), e.Reason == handler.ReasonCut && e.Outcome == edict.OutcomeUnknown, "it was cut while it was executed"},
 		{r != nil, e.Outcome == edict.Executed && l.toldByRun(c, r, e) && (!r.killed || l.isRecorded(r)), "its command has ended"},
