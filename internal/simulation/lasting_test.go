@@ -671,13 +671,13 @@ func (l *lasting) heal() {
 				try(&moved, l.take(c))
 			}
 		}
-		if !moved && !l.shutDownWaits() {
+		if !moved && !l.shutDownWaits() && !l.heldUp() {
 			break
 		}
 	}
 	for _, c := range l.calls {
 		if !c.over {
-			l.violated("%v does not end", c)
+			l.violated("%v does not end; %d commands are in flight on the server, %d on the client", c, l.simulation.server.InFlight(), c.link.client.InFlight())
 		}
 	}
 }
@@ -692,6 +692,24 @@ func (l *lasting) shutDownWaits() bool {
 		}
 	}
 	return again
+}
+
+// heldUp closes a client whose command waits for the turn of one whose client does not come back: that can't send its
+// results, and waits until the server has given up its session.
+func (l *lasting) heldUp() bool {
+	for _, c := range l.calls {
+		g := l.guests[c.link.number]
+		if r := l.lab.runs[c.id]; r == nil || r.state == over || !g.closed {
+			continue
+		}
+		for _, g := range l.guests {
+			if g.client != nil && !g.closed {
+				l.act(l.closeGuest(g))
+			}
+		}
+		return slices.ContainsFunc(l.calls, func(c *call) bool { return !c.over })
+	}
+	return false
 }
 
 // finish ends all clients and servers and checks that nothing is left.
