@@ -64,7 +64,7 @@ func (c *steadyCall) again(err *Error) bool {
 	}
 	switch err.Outcome {
 	case NotSent, Refused:
-		return c.taken == 0
+		return c.taken == 0 || c.isNumbered() // then it had been sent again, for the rest of its results
 	case OutcomeUnknown:
 		// Whether the next server knows the number is to be seen: see next.
 		return c.taken == 0 && isIdempotent(c.request.command) && !c.request.inputs || c.isNumbered()

@@ -565,9 +565,18 @@ func (l *lasting) endServer() action {
 		l.serverEnds("the server was shut down")
 		server := l.simulation.server
 		ctx, cancel := context.WithCancel(context.Background())
-		o := l.run("server Shutdown", func() error { return server.Shutdown(ctx) })
+		o := l.run("server Shutdown", func() error { return shutDown(ctx, server) })
 		o.cancel, o.drains = cancel, true
 	}}
+}
+
+// shutDown shuts a server down, and looks that nothing of it is left when that returns.
+func shutDown(ctx context.Context, server *edict.Server) error {
+	err := server.Shutdown(ctx)
+	if err == nil && (server.InFlight() > 0 || server.Connections() > 0) {
+		return errInUse
+	}
+	return err
 }
 
 // serverEnds notes that the sessions that there are end.
@@ -724,7 +733,7 @@ func (l *lasting) finish() {
 		l.act(action{name: "shut a server down", do: func() {
 			l.serverEnds("the server was shut down")
 			l.draining = true
-			l.run("server Shutdown", func() error { return server.Shutdown(context.Background()) }).drains = true
+			l.run("server Shutdown", func() error { return shutDown(context.Background(), server) }).drains = true
 		}})
 	}
 	l.exhaust()

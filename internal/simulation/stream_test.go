@@ -97,6 +97,12 @@ func (s *session) admits(secret string) bool {
 	return secret == s.offered || secret == s.current && !s.heard
 }
 
+// empty reports whether the server has got nothing of the session but its HELLO: then it may not have begun.
+func (s *session) empty() bool {
+	_, size := readGreeting(*s.present.near.kept)
+	return s.present.heads[edicttest.ToServer] == 0 && s.streams[edicttest.ToServer].received <= size
+}
+
 // observeStreams looks at what was written and read on all connections since the last time.
 func (l *lasting) observeStreams() {
 	for _, h := range l.hops {
@@ -140,10 +146,10 @@ func (l *lasting) meet(h *hop) {
 		l.beginSession(h, before, welcome)
 		return
 	}
-	if before == nil || before.id != welcome.id || before.ended {
+	if before == nil || before.id != welcome.id || before.ended && !before.stolen {
 		l.violated("a session was resumed that there is not")
 	}
-	if !before.admits(h.hello.secret) {
+	if !before.stolen && !before.admits(h.hello.secret) {
 		l.violated("a secret was good that is not any more")
 	}
 	l.note("the session of %d is resumed", before.guest.number)
@@ -160,7 +166,9 @@ func (l *lasting) meet(h *hop) {
 	h.heads = [2]int{helloSize, welcomeSize}
 	h.base = [2]int{welcome.received, h.hello.number}
 	h.checked = h.heads
-	before.present, before.away, before.heard = h, time.Time{}, false
+	if before.present, before.heard = h, false; before.away.IsZero() {
+		before.away = time.Now() // until the server has written more than WELCOME
+	}
 	before.current, before.offered = h.hello.secret, welcome.secret
 }
 
@@ -173,11 +181,11 @@ func (l *lasting) steals(s *session) {
 // beginSession notes a session that is new; before is the one that the client wanted.
 func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 	if before != nil && h.hello.id != "" {
-		legitimate := before.ended || before.mayEnd || !before.admits(h.hello.secret)
+		legitimate := before.ended || before.mayEnd || before.empty() || !before.admits(h.hello.secret)
 		if !legitimate {
 			l.violated("a session that is there was not resumed: %s", welcome.lost)
 		}
-		if !h.thief && h.guest.mayLose == "" {
+		if !h.thief && h.guest.mayLose == "" && !before.empty() {
 			l.violated("the session of %d is lost: %s", h.guest.number, welcome.lost)
 		}
 		if before.id == welcome.id && !before.stored {
@@ -304,10 +312,16 @@ func (l *lasting) checkSession(s *session) {
 			l.violated("the session of %d goes over two connections, %d and %d", s.guest.number, h.connection.ID(), s.present.connection.ID())
 		}
 	}
-	if end := s.present.far; s.away.IsZero() && end.closed {
-		s.away = end.closedAt
-	} else if s.away.IsZero() && s.present.cut {
-		s.away = time.Now()
+	switch end := s.present.far; {
+	case end.closed || s.present.cut:
+		if s.away.IsZero() {
+			s.away = time.Now()
+			if end.closed {
+				s.away = end.closedAt
+			}
+		}
+	case len(*end.kept) > s.present.heads[edicttest.ToClient]:
+		s.away = time.Time{}
 	}
 	if !s.away.IsZero() && time.Since(s.away) >= l.ttl {
 		s.mayEnd = true

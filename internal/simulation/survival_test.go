@@ -78,8 +78,8 @@ func (l *lasting) observe() {
 		l.checkRun(c)
 	}
 	for _, o := range l.jobs {
-		if o.ended && o.err == nil && o.drains && !o.told && l.draining && l.simulation.server.InFlight() > 0 {
-			l.violated("Shutdown has returned, and %d commands run", l.simulation.server.InFlight())
+		if o.ended && errors.Is(o.err, errInUse) {
+			l.violated("%s has returned, and %v", o.name, o.err)
 		}
 	}
 	if used := l.budget.Used(); used < 0 || used > l.budget.Limit() {
@@ -214,6 +214,7 @@ func (l *lasting) judgeLastingError(c *call, r *run) {
 		{lost, e.Code == edict.Unavailable && l.mayBeUnavailable(c, g, e), "its session was lost"},
 		{lost && l.journals && r != nil && !l.wasAnswered(r), e.Reason == handler.ReasonCut && e.Outcome == edict.OutcomeUnknown, "it was cut while it was executed"},
 		{r != nil, e.Outcome == edict.Executed && l.toldByRun(c, r, e) && (!r.killed || l.isRecorded(r)), "its command has ended"},
+		{lost && l.journals && r != nil && c.how.stream(), e.Outcome == edict.Executed && e.Code == edict.Canceled, "it was cancelled by the end of its session, and some results may be missing"},
 		{true, refused && e.Code == edict.ResourceExhausted, "the server was full"},
 		{c.limited, refused && e.Code == edict.DeadlineExceeded, "it was late"},
 		{c.told, refused && e.Code == edict.Canceled, "it was cancelled before its turn"},
