@@ -231,11 +231,11 @@ func (l *life) start(ctx context.Context, call request) (Exchange, error) {
 	if l.supervisor != nil {
 		return l.startSteady(ctx, call)
 	}
-	return l.present.Load().start(ctx, &call)
+	return l.present.Load().start(ctx, ctx, &call)
 }
 
-// start starts a call on this connection.
-func (c *connection) start(ctx context.Context, call *request) (Exchange, error) {
+// start starts a call on this connection. It waits for that until waiting ends, or ctx.
+func (c *connection) start(ctx, waiting context.Context, call *request) (Exchange, error) {
 	command := &c.commands[call.index]
 	if command.unusable != nil {
 		err := *command.unusable
@@ -252,7 +252,7 @@ func (c *connection) start(ctx context.Context, call *request) (Exchange, error)
 		Name: command.name, Number: uint16(call.index), Command: call.command, Encoder: command.encoder.Command,
 		Stream: call.stream, Inputs: command.encoder.Input, Bulk: call.bulk, Ordered: command.encoder.Ordered,
 		Window: call.window, Metadata: call.metadata, ID: c.number(call),
-		Coder: command.encoder.Result,
+		Coder: command.encoder.Result, Waiting: waiting,
 	})
 }
 

@@ -47,7 +47,7 @@ func (l *life) startSteady(ctx context.Context, call request) (Exchange, error) 
 		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
 	} else if call.failFast && !c.connection.carrier.Attached() {
 		return nil, c.final(&Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection: it is being resumed"})
-	} else if c.exchange, err = c.connection.start(ctx, &c.request); err == nil {
+	} else if c.exchange, err = c.connection.start(ctx, ctx, &c.request); err == nil {
 		return c, nil
 	}
 	if err = c.resume(err); err != nil {
@@ -105,7 +105,7 @@ func (c *steadyCall) resume(err error) error {
 			c.unsuspend(nil)
 			return c.final(err)
 		}
-		exchange, err := c.restart(next)
+		exchange, err := c.restart(waiting, next)
 		if err == nil {
 			c.unsuspend(exchange)
 			return nil
@@ -161,10 +161,10 @@ func (c *steadyCall) next(waiting context.Context, failure *Error) (*connection,
 }
 
 // restart starts the call on its next connection.
-func (c *steadyCall) restart(next *connection) (Exchange, error) {
+func (c *steadyCall) restart(waiting context.Context, next *connection) (Exchange, error) {
 	again := c.connection != nil
 	c.connection, c.repeats = next, c.taken
-	exchange, err := next.start(c.ctx, &c.request)
+	exchange, err := next.start(c.ctx, waiting, &c.request)
 	if err == nil && again {
 		c.life.resent.Add(1)
 	}
