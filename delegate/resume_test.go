@@ -286,6 +286,48 @@ func TestWelcomeIsNotWritten(t *testing.T) {
 	})
 }
 
+// identities is a journal of sessions, and of no commands.
+type identities map[core.SessionID]core.Identity
+
+func (i identities) Begin(core.CommandID) (*core.Record, error) { return nil, nil }
+func (i identities) End(core.CommandID, *core.Record) error     { return nil }
+func (i identities) Forget(core.SessionID, []uint64)            {}
+
+func (i identities) Identity(session core.SessionID) (core.Identity, bool) {
+	identity, ok := i[session]
+	return identity, ok
+}
+
+func (i identities) SetIdentity(session core.SessionID, identity core.Identity) error {
+	i[session] = identity
+	return nil
+}
+
+// The ticket with which a client goes on at a server that was restarted is used up when the client has said something,
+// whatever that is: who replays it does not end the session.
+func TestReplayedAfterARestart(t *testing.T) {
+	remembered := identities{}
+	atInn(t, SessionsConfig{Journal: remembered}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		first := g.ticket
+		i.sessions = NewSessions(SessionsConfig{Journal: remembered})
+		i.open("restarted", i.sessions)
+		carrier, agreement, err := i.connect("restarted", "till", &first, NothingKept)
+		if err != nil || agreement.Resumed || agreement.Ticket.ID != first.ID {
+			t.Fatal(agreement, err)
+		}
+		defer carrier.Close(nil)
+		if err := carrier.Post(core.Frame{Kind: core.KindPing, Body: []byte("here")}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		i.refused("does not know", "restarted", "till", first, NothingKept)
+		if len(i.ended) > 0 {
+			t.Errorf("the session has ended: %v", <-i.ended)
+		}
+	})
+}
+
 // Two that come at once with the same ticket never have the session both.
 func TestResumedTwiceAtOnce(t *testing.T) {
 	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {

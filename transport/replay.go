@@ -50,7 +50,7 @@ type replay struct {
 	away     chan struct{} // closed when the net.Conn is lost; another one after Attach
 	attached chan struct{} // closed by Attach; made when the net.Conn is lost, like
 	parked   chan struct{} // closed by the reader, which waits for attached then
-	heard    bool          // an ACK has come since the last Suspend
+	heardAt  uint64        // how many bytes had come when it was last suspended, or made Resumable
 }
 
 // chunk is a row of whole frames.
@@ -75,6 +75,7 @@ func (c *Conn) Resumable(limit int, lost func(cause error)) {
 	}
 	c.writer.replay = &replay{
 		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, away: make(chan struct{}),
+		heardAt: c.reader.received.Load(),
 	}
 	c.reader.acknowledged = c.reader.position
 }
@@ -111,11 +112,12 @@ func (c *Conn) Forgo(cause error) {
 	}
 }
 
-// Heard reports whether the peer has acknowledged anything since the last Suspend: then it knows that it was resumed.
+// Heard reports whether anything has come since Resumable, or the last Suspend: then the peer knows what the handshake's
+// last word was.
 func (c *Conn) Heard() bool {
 	c.writer.mu.Lock()
 	defer c.writer.mu.Unlock()
-	return c.writer.replay != nil && c.writer.replay.heard
+	return c.writer.replay != nil && c.reader.received.Load() > c.writer.replay.heardAt
 }
 
 // Break implements core.Resumable: it gives up the net.Conn underneath. A Conn that is not Resumable it closes.
@@ -172,7 +174,7 @@ func (c *Conn) Suspend(ctx context.Context) (received core.Position, err error) 
 			return 0, err
 		}
 	}
-	w.replay.heard = false
+	w.replay.heardAt = c.reader.received.Load()
 	return c.reader.boundary(), nil
 }
 
@@ -286,7 +288,6 @@ func (c *Conn) handleOwn(frame *core.Frame) (own bool, err error) {
 		}
 		position := core.Position(binary.LittleEndian.Uint64(frame.Body))
 		c.writer.mu.Lock()
-		c.writer.replay.heard = true
 		fits := c.writer.confirmLocked(position)
 		c.writer.mu.Unlock()
 		if !fits {

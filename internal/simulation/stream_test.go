@@ -181,6 +181,9 @@ func (l *lasting) steals(s *session) {
 // beginSession notes a session that is new; before is the one that the client wanted.
 func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 	if before != nil && h.hello.id != "" {
+		if h.thief && before.admits(h.hello.secret) {
+			l.steals(before)
+		}
 		legitimate := before.ended || before.mayEnd || before.empty() || !before.admits(h.hello.secret)
 		if !legitimate {
 			l.violated("a session that is there was not resumed: %s", welcome.lost)
@@ -273,13 +276,8 @@ func (l *lasting) arrive(h *hop, d edicttest.Direction) {
 		return
 	}
 	s.received = max(s.received, s.boundary(h.base[d]+size-h.heads[d]))
-	if d == edicttest.ToServer && size > h.heads[d] {
-		// The first frame of a client is an ACK, or, on its first connection, what shows nothing.
-		for _, a := range s.acks {
-			if a.end > h.base[d] && a.end <= s.received && h.heads[d] > 0 {
-				h.session.heard = true
-			}
-		}
+	if _, hello := readGreeting(*h.near.kept); d == edicttest.ToServer && size > hello {
+		h.session.heard = true
 	}
 	for len(s.acks) > 0 && s.acks[0].end <= s.received {
 		other := &h.session.streams[1-d]
