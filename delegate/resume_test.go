@@ -328,6 +328,35 @@ func TestReplayedAfterARestart(t *testing.T) {
 	})
 }
 
+// A client that has not got the answer of a restarted server comes with the ticket and the position of before the
+// restart. These fit the new session with its ID, and are not of it.
+func TestWelcomeAfterARestartIsLost(t *testing.T) {
+	remembered := identities{}
+	atInn(t, SessionsConfig{Journal: remembered}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.open("restarted", NewSessions(SessionsConfig{Journal: remembered}))
+		for range 3 {
+			carrier, agreement, err := i.connect("restarted", "till", &g.ticket, received)
+			if err != nil || agreement.Resumed || agreement.Ticket.ID != g.ticket.ID {
+				t.Fatal(agreement, err)
+			}
+			// The position may be the same by chance.
+			carrier.Resumable(0, func(error) {})
+			go func() { _ = carrier.Run(func(*core.Frame) error { return nil }) }()
+			if received, err = carrier.Suspend(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			carrier.Close(nil)
+			carrier.Wait()
+			synctest.Wait()
+		}
+	})
+}
+
 // Two that come at once with the same ticket never have the session both.
 func TestResumedTwiceAtOnce(t *testing.T) {
 	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {

@@ -41,7 +41,7 @@ type replay struct {
 
 	kept      []chunk       // what was taken to be written, oldest first
 	held      int           // what it occupies beside the buffers of large bodies
-	confirmed core.Position // what the peer has got; chunks before it go when they are written
+	confirmed core.Position // what the peer has got, the handshake included; chunks before it go when they are written
 	written   core.Position // what was written, to this net.Conn or an earlier one, and is not being written again
 
 	detached bool
@@ -74,7 +74,7 @@ func (c *Conn) Resumable(limit int, lost func(cause error)) {
 		_ = c.writer.waitForLeave(context.Background()) // which the write timeout bounds
 	}
 	c.writer.replay = &replay{
-		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, away: make(chan struct{}),
+		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, confirmed: c.writer.attempted, away: make(chan struct{}),
 		heardAt: c.reader.received.Load(),
 	}
 	c.reader.acknowledged = c.reader.position

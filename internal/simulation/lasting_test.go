@@ -708,7 +708,7 @@ func (l *lasting) shutDownWaits() bool {
 func (l *lasting) heldUp() bool {
 	for _, c := range l.calls {
 		g := l.guests[c.link.number]
-		if r := l.lab.runs[c.id]; r == nil || r.state == over || !g.closed {
+		if r := l.lab.runs[c.id]; r == nil || r.state == over || !g.closed && !g.stolen {
 			continue
 		}
 		for _, g := range l.guests {
