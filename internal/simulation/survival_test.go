@@ -201,7 +201,8 @@ func (l *lasting) judgeLastingError(c *call, r *run) {
 	lost := g.lossStep >= c.bornStep
 	c.told = c.canceled || c.ctx.Err() != nil || lost
 	tooLarge := c.size+letterHead+timeoutSize+numberSize > l.config.maxFrame
-	refused := e.Remote && e.Outcome == edict.Refused
+	// One that was sent again, and refused, may have run before.
+	refused := e.Remote && (e.Outcome == edict.Refused || e.Outcome == edict.OutcomeUnknown && lost && l.journals)
 	var reasons []string
 	for _, reason := range []struct {
 		was, told bool
