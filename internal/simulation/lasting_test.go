@@ -593,8 +593,13 @@ func (l *lasting) serverEnds(why string) {
 // kill ends the server as SIGKILL would: nothing that it does from now on is seen by anyone.
 func (l *lasting) kill() {
 	l.counted.kills++
-	l.mortal.dead.Store(true)
 	l.serverEnds("the server was killed")
+	l.endProcess()
+}
+
+// endProcess ends all servers with a journal that there are: it belongs to the next one.
+func (l *lasting) endProcess() {
+	l.mortal.dead.Store(true)
 	for _, h := range l.hops {
 		if !h.cut {
 			h.cut = true
@@ -615,9 +620,13 @@ func (l *lasting) restart() action {
 	if l.up {
 		return action{}
 	}
-	reopens := l.journals && l.one(2)
+	reopens := l.one(2)
 	return action{name: fmt.Sprintf("start a server, %v", reopens), do: func() {
-		if reopens && l.mortal.dead.Load() {
+		if l.journals && !l.mortal.dead.Load() {
+			l.endProcess()
+			synctest.Wait()
+		}
+		if reopens && l.journals {
 			if err := l.journal.Close(); err != nil {
 				l.violated("the journal can't be closed: %v", err)
 			}
