@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/edict-go/edict"
 )
@@ -119,6 +120,8 @@ type run struct {
 	ended    func()          // called when it does, if not nil
 	killed   bool            // its server was killed, and it had not ended
 	id       edict.CommandID // if its server has a journal
+	begun    time.Time
+	session  *session // of a lasting life
 	seen     runView
 }
 
@@ -193,6 +196,7 @@ func (l *lab) begin(ctx context.Context, call int) *run {
 	looked.Load()
 	r := &run{call: call, ctx: ctx, codec: edict.PeerOf(ctx).Codec, compression: edict.PeerOf(ctx).Compression, orders: make(chan order)}
 	r.id, _ = edict.CommandIDOf(ctx)
+	r.begun = time.Now()
 	edict.SetMetadata(ctx, answerKey, strconv.Itoa(call))
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -71,6 +71,7 @@ type hop struct {
 	vanished   bool
 	cut        bool
 	thief      bool
+	over       bool // the server had closed it before this step
 
 	welcomed bool
 	session  *session

@@ -162,6 +162,9 @@ func (l *lasting) meet(h *hop) {
 	if got := before.streams[edicttest.ToServer].received; welcome.received != got && !before.stolen {
 		l.violated("the server says that it has received %d, and it has %d", welcome.received, got)
 	}
+	if welcome.secret == h.hello.secret {
+		l.violated("the secret of a ticket was not changed")
+	}
 	h.session = before
 	h.heads = [2]int{helloSize, welcomeSize}
 	h.base = [2]int{welcome.received, h.hello.number}
@@ -195,12 +198,16 @@ func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 			l.violated("a session has the ID of another one")
 		}
 		if !h.thief {
+			l.counted.losses++
 			l.note("the session of %d is lost", h.guest.number)
 			before.ended = true
 		}
 	}
 	s := &session{id: welcome.id, guest: h.guest, present: h, offered: welcome.secret, stored: l.journals}
 	if before != nil && before.id == welcome.id {
+		if h.hello.secret != before.current && h.hello.secret != before.offered && !before.stolen {
+			l.violated("a secret that is not good has got a session's ID")
+		}
 		s.current = h.hello.secret
 		if h.thief {
 			l.counted.stolen++
@@ -321,10 +328,27 @@ func (l *lasting) checkSession(s *session) {
 	case len(*end.kept) > s.present.heads[edicttest.ToClient]:
 		s.away = time.Time{}
 	}
+	if near := s.present.near; s.guest.session == s && bytes.HasSuffix(*near.kept, leaving) && s.present.far.read.size == len(*near.kept) {
+		if !s.present.over { // else the server may have lost the connection before it came to that
+			l.checkGivenUp(s, time.Now(), "its client has left")
+		}
+	}
+	s.present.over = s.present.far.closed
 	if !s.away.IsZero() && time.Since(s.away) >= l.ttl {
+		l.checkGivenUp(s, s.away, "its client was away for too long")
 		s.mayEnd = true
 		if s.guest.session == s {
 			s.guest.mayLose = "it was away for too long"
+		}
+	}
+}
+
+// checkGivenUp checks that no command goes on that began before a time, of a session that is given up.
+func (l *lasting) checkGivenUp(s *session, before time.Time, why string) {
+	for _, c := range l.calls {
+		r := l.lab.runs[c.id]
+		if r != nil && r.state != over && r.session == s && !c.inTurn && r.begun.Before(before) && r.ctx.Err() == nil {
+			l.violated("the context of %v goes on, and %s", c, why)
 		}
 	}
 }

@@ -59,6 +59,11 @@ func (m *mortal) SetIdentity(session core.SessionID, identity core.Identity) err
 
 // observe checks what must hold whenever nothing moves.
 func (l *lasting) observe() {
+	for _, c := range l.calls {
+		if r := l.lab.runs[c.id]; r != nil && r.session == nil {
+			r.session = l.guests[c.link.number].session
+		}
+	}
 	l.observeStreams()
 	for _, g := range l.guests {
 		l.settleGuest(g)
@@ -138,10 +143,13 @@ func (l *lasting) checkRun(c *call) {
 			l.violated("the command of %v got %+v as input %d", c, input, i)
 		}
 	}
-	if r.sawEnd && (!c.feedEnd && !c.feeding || len(r.taken) != len(c.fed)) {
+	if r.sawEnd && (!c.feedEnd && !c.feeding && !c.feedOver || len(r.taken) != len(c.fed)) {
 		l.violated("the command of %v saw the end of its inputs after %d of %d", c, len(r.taken), len(c.fed))
 	}
 	if r.state == over {
+		if l.journals && !r.killed && r.id.Number != 0 && !l.isRecorded(r) {
+			l.violated("%v was executed, and its end is not in the journal", c)
+		}
 		return
 	}
 	g := l.guests[c.link.number]
@@ -179,6 +187,8 @@ func (l *lasting) judgeLasting(c *call) {
 		l.judgeLastingError(c, r)
 	case r.killed && !l.isRecorded(r):
 		l.violated("%v ended well, and it was cut while it was executed", c)
+	case r.id.Number != 0 && r.session != l.guests[c.link.number].session:
+		l.counted.recorded++
 	}
 }
 

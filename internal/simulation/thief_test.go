@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"testing/synctest"
-
-	"github.com/edict-go/edict/transport"
 )
 
 // steal lets a thief send a HELLO with a ticket once more that a client has sent. If the secret in it is good still, the
@@ -49,5 +47,3 @@ func (l *lasting) steal() action {
 		}()
 	}}
 }
-
-var _ = transport.PrefaceSize
