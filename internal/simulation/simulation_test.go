@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"flag"
-	"fmt"
 	"reflect"
 	"runtime"
 	"testing"
