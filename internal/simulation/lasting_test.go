@@ -787,6 +787,9 @@ func (l *lasting) finish() {
 		}
 	}
 	l.count()
+	for _, r := range l.lab.runs {
+		l.counted.inputs += len(r.taken)
+	}
 }
 
 // exhaust delivers all there is and lets all commands end.
