@@ -115,6 +115,11 @@ func (l *lasting) observeStreams() {
 		}
 		for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
 			l.arrive(h, d)
+			writer := h.writer(d)
+			resumed := h.heads[edicttest.ToServer] > 0 && h.near.read.size >= h.heads[edicttest.ToClient]
+			if resumed && !h.thief && !h.acknowledged[d] && !writer.writing && !writer.closed && !h.cut {
+				l.violated("nothing is acknowledged %v on connection %d, which was resumed", d, h.connection.ID())
+			}
 		}
 	}
 	for _, s := range l.sessions {
@@ -272,6 +277,7 @@ func (l *lasting) acknowledged(h *hop, d edicttest.Direction, a ack) {
 		l.violated("an ACK %v of %d, and %d were read", d, a.position, max(other.received, reached))
 	}
 	other.said = a.position
+	h.acknowledged[d] = true
 	h.session.streams[d].acks = append(h.session.streams[d].acks, a)
 }
 
