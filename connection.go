@@ -263,11 +263,11 @@ func (l *life) start(ctx context.Context, call *request) (Exchange, error) {
 	if l.supervisor != nil {
 		return l.startSteady(ctx, call)
 	}
-	return l.present.Load().start(ctx, call)
+	return l.present.Load().start(ctx, ctx, call)
 }
 
-// start starts a call on this connection.
-func (c *connection) start(ctx context.Context, call *request) (Exchange, error) {
+// start starts a call on this connection. It waits for that until waiting ends, or ctx.
+func (c *connection) start(ctx, waiting context.Context, call *request) (Exchange, error) {
 	command := &c.commands[call.index]
 	if reason := c.unusable[call.index]; reason != nil {
 		err := *reason
@@ -284,7 +284,7 @@ func (c *connection) start(ctx context.Context, call *request) (Exchange, error)
 		Name: command.Name, Number: uint16(call.index), Command: call.command, Encoder: command.Encoder.Command,
 		Stream: call.stream, Inputs: command.Encoder.Input, Bulk: call.bulk, Ordered: command.Encoder.Ordered,
 		Window: call.window, Metadata: call.metadata, Encoded: call.encoded, ID: c.number(call),
-		Coder: command.Encoder.Result,
+		Coder: command.Encoder.Result, Waiting: waiting,
 	})
 }
 

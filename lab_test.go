@@ -246,7 +246,7 @@ var labCommands = edict.Commands(
 	edict.Unary[enter](), edict.Unary[raise](), edict.Unary[*statement](), edict.Unary[hold](), edict.Unary[breakTurn](),
 	edict.ServerStream[holdStream](), edict.Duplex[holdDuplex](),
 	edict.Unary[inLane](), edict.Unary[complain](), edict.Unary[keep[int]]().Named("keepNumber"), edict.Unary[keep[string]]().Named("keepText"),
-	edict.Unary[look](), edict.ServerStream[lookAround](),
+	edict.Unary[look](), edict.ServerStream[lookAround](), edict.ServerStream[texts](),
 )
 
 // bench is a server with a lab, and clients of it.

@@ -570,6 +570,48 @@ func TestInputsAndTheEndOfAConnection(t *testing.T) {
 	})
 }
 
+// A call that is sent again, and waits for a place among those of the new connection, can be cancelled like any other.
+func TestCancelWhileItWaitsForAPlace(t *testing.T) {
+	atSite(t, func(t *testing.T, s *site) {
+		client := s.client()
+		calls := map[string]*edict.Invocation[string]{}
+		for _, name := range []string{"a", "b"} {
+			invocation, err := edict.Start(t.Context(), client, look{name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls[name] = invocation
+			<-s.lab.started
+		}
+		s.options = []edict.ServerOption{edict.ServerConfig{MaxInFlight: 1}}
+		s.stop()
+		ended := make(chan error, 2)
+		for _, invocation := range calls {
+			go func() {
+				_, err := invocation.Receive()
+				ended <- err
+			}()
+		}
+		s.start()
+		running := <-s.lab.started
+		synctest.Wait()
+		for name, invocation := range calls {
+			if name != running {
+				invocation.Cancel()
+			}
+		}
+		synctest.Wait()
+		if len(ended) != 1 {
+			t.Fatal("the call that was cancelled goes on")
+		}
+		wantError(t, <-ended, edict.Canceled, edict.OutcomeUnknown)
+		close(s.lab.release)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Whoever waits for a connection stops when its context ends, or when it is cancelled, and says what is known
 // of the command.
 func TestTheEndOfWaiting(t *testing.T) {

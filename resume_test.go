@@ -278,6 +278,41 @@ func TestJournal(t *testing.T) {
 	})
 }
 
+// texts streams texts of some sizes, as far as that is possible.
+type texts struct{ Sizes []int }
+
+func (c texts) Exec(_ context.Context, _ *lab, results edict.Sink[string]) error {
+	for _, size := range c.Sizes {
+		_ = results.Send(strings.Repeat("t", size)) // one that is too large
+	}
+	return nil
+}
+
+// A result that could not be sent is none, also when the command is answered once more.
+func TestJournalKeepsWhatWasSent(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kept := openJournal(t)
+		kill := s.startWithJournal(kept)
+		client := s.client(edict.WithResume(edict.Resume{}), edict.ClientConfig{MaxFrame: 64 << 10})
+		s.network.Connections()[0].Stall(edicttest.ToClient)
+		stream, err := edict.StartStream(t.Context(), client, texts{[]int{10, 100 << 10, 20}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		kill()
+		s.startWithJournal(kept)
+		for _, want := range []int{10, 20} {
+			if text, err := stream.Receive(); len(text) != want || err != nil {
+				t.Errorf("%d bytes, %v, want %d", len(text), err, want)
+			}
+		}
+		if _, err := stream.Receive(); err != io.EOF {
+			t.Error(err)
+		}
+	})
+}
+
 // Results that the client has, the journal forgets.
 func TestJournalForgets(t *testing.T) {
 	atEmptySite(t, func(t *testing.T, s *site) {

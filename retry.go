@@ -48,7 +48,7 @@ func (l *life) startSteady(ctx context.Context, call *request) (Exchange, error)
 		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
 	} else if call.failFast && !c.connection.carrier.Attached() {
 		return nil, c.final(&Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection: it is being resumed"})
-	} else if c.exchange, err = c.connection.start(ctx, &c.request); err == nil {
+	} else if c.exchange, err = c.connection.start(ctx, ctx, &c.request); err == nil {
 		return c, nil
 	}
 	if err = c.resume(err); err != nil {
@@ -65,7 +65,7 @@ func (c *steadyCall) again(err *Error) bool {
 	}
 	switch err.Outcome {
 	case NotSent, Refused:
-		return c.taken == 0
+		return c.taken == 0 || c.isNumbered() // then it had been sent again, for the rest of its results
 	case OutcomeUnknown:
 		// Whether the next server knows the number is to be seen: see next.
 		return c.taken == 0 && isIdempotent(c.request.command) && !c.request.inputs || c.isNumbered()
@@ -106,7 +106,7 @@ func (c *steadyCall) resume(err error) error {
 			c.unsuspend(nil)
 			return c.final(err)
 		}
-		exchange, err := c.restart(next)
+		exchange, err := c.restart(waiting, next)
 		if err == nil {
 			c.unsuspend(exchange)
 			return nil
@@ -162,10 +162,10 @@ func (c *steadyCall) next(waiting context.Context, failure *Error) (*connection,
 }
 
 // restart starts the call on its next connection.
-func (c *steadyCall) restart(next *connection) (Exchange, error) {
+func (c *steadyCall) restart(waiting context.Context, next *connection) (Exchange, error) {
 	again := c.connection != nil
 	c.connection, c.repeats = next, c.taken
-	exchange, err := next.start(c.ctx, &c.request)
+	exchange, err := next.start(c.ctx, waiting, &c.request)
 	if err == nil && again {
 		c.life.resent.Add(1)
 		c.resent++

@@ -156,10 +156,10 @@ func (c *call) send(out *Outgoing) *Error {
 	if len(frame.Body) >= LargeBody {
 		frame.Buffer, c.scratch = c.scratch, nil
 	}
-	position, err := c.client.transport.Send(c.ctx, frame)
+	position, err := c.client.transport.Send(out.Waiting, frame)
 	if err != nil {
 		frame.Buffer.Release()
-		return c.sendError(err)
+		return c.sendError(out.Waiting, err)
 	}
 	c.position = position
 	if c.stream && c.window.Size > c.client.config.Window {
@@ -194,9 +194,9 @@ func (c *call) CallStats() CallStats {
 }
 
 // sendError describes why nothing was sent.
-func (c *call) sendError(err error) *Error {
-	if c.ctx.Err() != nil && errors.Is(err, context.Cause(c.ctx)) {
-		return contextError(c.ctx, NotSent)
+func (c *call) sendError(waiting context.Context, err error) *Error {
+	if waiting.Err() != nil && errors.Is(err, context.Cause(waiting)) {
+		return contextError(waiting, NotSent)
 	}
 	if e, ok := errors.AsType[*Error](err); ok { // a limit of the transport
 		copied := *e

@@ -109,6 +109,9 @@ type Outgoing struct {
 	ID       uint64 // the command's number for the server's journal; 0 is none
 	Encoded  []byte // more metadata, as SetEncodedMetadata makes it
 	Coder    any    // given back in each Message
+	// Waiting, if not nil, bounds how long Start waits, and nothing else; else Start's context does. It ends when that
+	// does, at the latest.
+	Waiting context.Context
 }
 
 // NewClient returns a client over transport, which it owns from now on. It starts one goroutine,
@@ -145,18 +148,21 @@ func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
 	if ctx.Err() != nil {
 		return nil, named(contextError(ctx, NotSent), out.Name)
 	}
+	if out.Waiting == nil {
+		out.Waiting = ctx
+	}
 	call := c.newCall(ctx, &out)
 	if err := call.encode(&out); err != nil {
 		c.recycle(call)
 		return nil, named(err, out.Name)
 	}
 	if out.Stream {
-		if err := c.openWindow(ctx, call, out.Window); err != nil {
+		if err := c.openWindow(out.Waiting, call, out.Window); err != nil {
 			c.recycle(call)
 			return nil, named(err, out.Name)
 		}
 	}
-	if err := c.reserve(ctx, call); err != nil {
+	if err := c.reserve(&out, call); err != nil {
 		c.recycle(call)
 		return nil, named(err, out.Name)
 	}
@@ -176,7 +182,7 @@ func named(err *Error, name string) *Error {
 }
 
 // reserve gives call a slot, waiting for one if need be.
-func (c *Client) reserve(ctx context.Context, call *call) *Error {
+func (c *Client) reserve(out *Outgoing, call *call) *Error {
 	c.mu.Lock()
 	if err := c.refusalLocked(); err != nil {
 		c.mu.Unlock()
@@ -194,7 +200,7 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 		watch := c.countLocked(call.done)
 		c.mu.Unlock()
 		if watch {
-			c.beginWatch(ctx)
+			c.beginWatch(call.ctx)
 		}
 		return nil
 	}
@@ -215,7 +221,7 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 		}
 		c.occupyLocked(index, call)
 		return nil
-	case <-ctx.Done():
+	case <-out.Waiting.Done():
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		select {
@@ -226,7 +232,7 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 		default:
 			c.waiting.Remove(place)
 		}
-		return contextError(ctx, NotSent)
+		return contextError(out.Waiting, NotSent)
 	}
 }
 

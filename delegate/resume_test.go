@@ -248,6 +248,115 @@ func TestWelcomeIsLost(t *testing.T) {
 	})
 }
 
+// A WELCOME that was never written does not use up the ticket, whatever was heard on the connections before.
+func TestWelcomeIsNotWritten(t *testing.T) {
+	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		cut := func() {
+			i.network.Connections()[0].Cut()
+			synctest.Wait()
+		}
+		cut()
+		g.comeBack()
+		g.ping("once")
+		g.pong("once")
+		cut()
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.network.SetLink(edicttest.Link{Buffer: 50}) // there is no room for it, and nothing gets through
+		stalls := true
+		i.network.OnConnect(func(c *edicttest.Connection) {
+			if stalls {
+				c.Stall(edicttest.ToClient)
+			}
+		})
+		if carrier, _, err := i.connect("inn", "till", &g.ticket, received); err == nil {
+			t.Error("the handshake succeeds")
+		} else {
+			carrier.Close(nil)
+			carrier.Wait()
+		}
+		i.network.SetLink(edicttest.Link{})
+		stalls = false
+		g.comeBack()
+		g.ping("at last")
+		g.pong("at last")
+	})
+}
+
+// identities is a journal of sessions, and of no commands.
+type identities map[core.SessionID]core.Identity
+
+func (i identities) Begin(core.CommandID) (*core.Record, error) { return nil, nil }
+func (i identities) End(core.CommandID, *core.Record) error     { return nil }
+func (i identities) Forget(core.SessionID, []uint64)            {}
+
+func (i identities) Identity(session core.SessionID) (core.Identity, bool) {
+	identity, ok := i[session]
+	return identity, ok
+}
+
+func (i identities) SetIdentity(session core.SessionID, identity core.Identity) error {
+	i[session] = identity
+	return nil
+}
+
+// The ticket with which a client goes on at a server that was restarted is used up when the client has said something,
+// whatever that is: who replays it does not end the session.
+func TestReplayedAfterARestart(t *testing.T) {
+	remembered := identities{}
+	atInn(t, SessionsConfig{Journal: remembered}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		first := g.ticket
+		i.sessions = NewSessions(SessionsConfig{Journal: remembered})
+		i.open("restarted", i.sessions)
+		carrier, agreement, err := i.connect("restarted", "till", &first, NothingKept)
+		if err != nil || agreement.Resumed || agreement.Ticket.ID != first.ID {
+			t.Fatal(agreement, err)
+		}
+		defer carrier.Close(nil)
+		if err := carrier.Post(core.Frame{Kind: core.KindPing, Body: []byte("here")}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		i.refused("does not know", "restarted", "till", first, NothingKept)
+		if len(i.ended) > 0 {
+			t.Errorf("the session has ended: %v", <-i.ended)
+		}
+	})
+}
+
+// A client that has not got the answer of a restarted server comes with the ticket and the position of before the
+// restart. These fit the new session with its ID, and are not of it.
+func TestWelcomeAfterARestartIsLost(t *testing.T) {
+	remembered := identities{}
+	atInn(t, SessionsConfig{Journal: remembered}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.open("restarted", NewSessions(SessionsConfig{Journal: remembered}))
+		for range 3 {
+			carrier, agreement, err := i.connect("restarted", "till", &g.ticket, received)
+			if err != nil || agreement.Resumed || agreement.Ticket.ID != g.ticket.ID {
+				t.Fatal(agreement, err)
+			}
+			// The position may be the same by chance.
+			carrier.Resumable(0, func(error) {})
+			go func() { _ = carrier.Run(func(*core.Frame) error { return nil }) }()
+			if received, err = carrier.Suspend(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			carrier.Close(nil)
+			carrier.Wait()
+			synctest.Wait()
+		}
+	})
+}
+
 // Two that come at once with the same ticket never have the session both.
 func TestResumedTwiceAtOnce(t *testing.T) {
 	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {

@@ -144,6 +144,7 @@ type Session struct {
 	identity core.Identity
 	timer    *time.Timer // gives the session up; nil while the client is there
 	over     bool
+	renewed  bool // identity.Current is of this session, and not of an earlier one with its ID
 	resumed  int
 }
 
@@ -299,9 +300,16 @@ func (s *Session) suspend(ctx context.Context, secret Secret, principal *core.Pr
 	}()
 	s.sessions.mu.Lock()
 	admitted := s.admitsLocked(secret, principal) // maybe another one was quicker
+	stranger := !s.renewed && !s.identity.Offered.Equal(core.HashSecret(secret[:]))
 	s.sessions.mu.Unlock()
-	if !admitted {
+	switch {
+	case !admitted:
 		return 0, next, errors.New(unknownSession)
+	case stranger: // it goes on with an earlier session with this ID, and does not know of this one
+		err = errNotBegun
+		s.carrier.Close(err)
+		s.End(err)
+		return 0, next, err
 	}
 	if received, err = s.carrier.Suspend(ctx); err != nil {
 		return 0, next, err
@@ -315,6 +323,9 @@ func (s *Session) suspend(ctx context.Context, secret Secret, principal *core.Pr
 	return received, next, err
 }
 
+// errNotBegun ends a session that a restarted server has begun, and whose client does not know that.
+var errNotBegun = errors.New("the client has not got the answer with which it began")
+
 func (s *Session) release() { <-s.resuming }
 
 // renew returns the ticket for the next time. The one that was used goes on working until the client has
@@ -322,7 +333,7 @@ func (s *Session) release() { <-s.resuming }
 func (s *Session) renew(used Secret) (Ticket, error) {
 	ticket := newTicket(s.id, s.sessions.config.TTL)
 	s.sessions.mu.Lock()
-	s.identity.Current, s.identity.Offered = core.HashSecret(used[:]), core.HashSecret(ticket.Secret[:])
+	s.identity.Current, s.identity.Offered, s.renewed = core.HashSecret(used[:]), core.HashSecret(ticket.Secret[:]), true
 	identity := s.identity
 	s.sessions.mu.Unlock()
 	if remembers := s.sessions.config.Journal; remembers != nil {

@@ -284,8 +284,11 @@ func (c *commandContext) sendEncoded(ctx context.Context, buffer *core.Buffer) (
 			return false, err
 		}
 	}
-	if n := c.extra.number; n != nil && n.recorded == nil {
-		n.note(buffer)
+	var kept core.RecordedResult
+	n := c.extra.number
+	keeps := n != nil && n.recorded == nil
+	if keeps { // before it is given away
+		kept = n.copyOf(buffer)
 	}
 	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes, Bulk: c.bulk}
 	if buffer.Compressed {
@@ -301,6 +304,9 @@ func (c *commandContext) sendEncoded(ctx context.Context, buffer *core.Buffer) (
 	if err != nil {
 		c.extra.credit.Return(size + core.ResultOverhead) // the caller will not see it, so it would not make room for it
 		return false, c.sendError(ctx, err)
+	}
+	if keeps {
+		n.note(kept, size)
 	}
 	return false, nil
 }

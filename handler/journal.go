@@ -52,16 +52,25 @@ func (t *task) beginNumbered() error {
 	return nil
 }
 
-// note keeps a result of a stream, as it goes over the wire.
-func (n *number) note(buffer *core.Buffer) {
+// copyOf returns what is to be kept of a result of a stream, as it goes over the wire, if it is sent: see note. It has no
+// body if there is no more room.
+func (n *number) copyOf(buffer *core.Buffer) core.RecordedResult {
+	if n.record.TooLarge || n.size+len(buffer.Bytes)+core.ResultOverhead > maxRecord {
+		return core.RecordedResult{}
+	}
+	return core.RecordedResult{Body: slices.Clone(buffer.Bytes), Compressed: buffer.Compressed}
+}
+
+// note keeps a result of size bytes that was sent.
+func (n *number) note(result core.RecordedResult, size int) {
 	if n.record.TooLarge {
 		return
 	}
-	if n.size += len(buffer.Bytes) + core.ResultOverhead; n.size > maxRecord {
+	if n.size += size + core.ResultOverhead; n.size > maxRecord {
 		n.record.TooLarge, n.record.Results = true, nil
 		return
 	}
-	n.record.Results = append(n.record.Results, core.RecordedResult{Body: slices.Clone(buffer.Bytes), Compressed: buffer.Compressed})
+	n.record.Results = append(n.record.Results, result)
 }
 
 // endNumbered tells the journal how the command has ended, before its client hears of it.

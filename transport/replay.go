@@ -36,13 +36,12 @@ var ErrKeptTooMuch = errors.New("the peer is away and too much is kept for it")
 // peer has acknowledged it, and writes again what the peer has not got. Guarded by writer.mu, but for what is
 // constant.
 type replay struct {
-	limit int               // bytes that may be kept before Send waits; constant
+	limit int               // bytes that may be written and not acknowledged before Send waits; constant
 	lost  func(cause error) // constant
 
 	kept      []chunk       // what was taken to be written, oldest first
-	size      int           // bytes in it
 	held      int           // what it occupies beside the buffers of large bodies
-	confirmed core.Position // what the peer has got; chunks before it go when they are written
+	confirmed core.Position // what the peer has got, the handshake included; chunks before it go when they are written
 	written   core.Position // what was written, to this net.Conn or an earlier one, and is not being written again
 
 	detached bool
@@ -51,7 +50,7 @@ type replay struct {
 	away     chan struct{} // closed when the net.Conn is lost; another one after Attach
 	attached chan struct{} // closed by Attach; made when the net.Conn is lost, like
 	parked   chan struct{} // closed by the reader, which waits for attached then
-	heard    bool          // a frame has come since the last Attach
+	heardAt  uint64        // how many bytes had come when it was last suspended, or made Resumable
 }
 
 // chunk is a row of whole frames.
@@ -75,7 +74,8 @@ func (c *Conn) Resumable(limit int, lost func(cause error)) {
 		_ = c.writer.waitForLeave(context.Background()) // which the write timeout bounds
 	}
 	c.writer.replay = &replay{
-		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, away: make(chan struct{}),
+		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, confirmed: c.writer.attempted, away: make(chan struct{}),
+		heardAt: c.reader.received.Load(),
 	}
 	c.reader.acknowledged = c.reader.position
 }
@@ -112,11 +112,12 @@ func (c *Conn) Forgo(cause error) {
 	}
 }
 
-// Heard reports whether a frame has come since the last Attach.
+// Heard reports whether anything has come since Resumable, or the last Suspend: then the peer knows what the handshake's
+// last word was.
 func (c *Conn) Heard() bool {
 	c.writer.mu.Lock()
 	defer c.writer.mu.Unlock()
-	return c.writer.replay != nil && c.writer.replay.heard
+	return c.writer.replay != nil && c.reader.received.Load() > c.writer.replay.heardAt
 }
 
 // Break implements core.Resumable: it gives up the net.Conn underneath. A Conn that is not Resumable it closes.
@@ -173,6 +174,7 @@ func (c *Conn) Suspend(ctx context.Context) (received core.Position, err error) 
 			return 0, err
 		}
 	}
+	w.replay.heardAt = c.reader.received.Load()
 	return c.reader.boundary(), nil
 }
 
@@ -223,7 +225,7 @@ func (c *Conn) Attach(ctx context.Context, from *Conn, received core.Position) e
 	}
 	c.conn, c.raw = from.conn, from.raw
 	c.reader.restart(&from.reader)
-	w.replay.detached, w.replay.heard, w.replay.away = false, false, make(chan struct{})
+	w.replay.detached, w.replay.away = false, make(chan struct{})
 	w.replay.written = received
 	w.parts = w.replay.after(received, w.allParts[:0])
 	w.allParts = w.parts
@@ -286,7 +288,6 @@ func (c *Conn) handleOwn(frame *core.Frame) (own bool, err error) {
 		}
 		position := core.Position(binary.LittleEndian.Uint64(frame.Body))
 		c.writer.mu.Lock()
-		c.writer.replay.heard = true
 		fits := c.writer.confirmLocked(position)
 		c.writer.mu.Unlock()
 		if !fits {
@@ -307,9 +308,19 @@ func (w *writer) confirmLocked(position core.Position) bool {
 	if position > w.attempted {
 		return false
 	}
-	w.replay.confirmed = max(w.replay.confirmed, position)
-	w.dropKeptLocked()
+	if position > w.replay.confirmed {
+		w.replay.confirmed = position
+		w.dropKeptLocked()
+		w.wakeLocked()
+	}
 	return true
+}
+
+// keepsTooMuchLocked reports whether so much was written that the peer has not acknowledged that no more is to be taken.
+// What it has acknowledged of a chunk is not counted, although the chunk is still there: it would acknowledge the rest
+// only when more comes.
+func (w *writer) keepsTooMuchLocked() bool {
+	return w.replay != nil && w.attempted-w.replay.confirmed >= core.Position(w.replay.limit)
 }
 
 // dropKeptLocked drops what the peer has got and nobody is writing.
@@ -318,7 +329,6 @@ func (w *writer) dropKeptLocked() {
 	dropped := 0
 	for ; dropped < len(k.kept) && k.kept[dropped].end() <= min(k.confirmed, k.written); dropped++ {
 		oldest := &k.kept[dropped]
-		k.size -= oldest.batch.size
 		k.held -= oldest.batch.copied()
 		oldest.batch.release()
 	}
@@ -330,20 +340,14 @@ func (w *writer) dropKeptLocked() {
 	k.kept = k.kept[:rest]
 	w.underway = k.held
 	w.trimLocked()
-	if w.room != nil {
-		close(w.room)
-		w.room = nil
-	}
+	w.wakeLocked()
 }
 
 // keepLocked takes over the writer's batch, which begins at start, and returns what is to be written of it.
 func (w *writer) keepLocked(start core.Position, parts [][]byte) [][]byte {
 	k, b := w.replay, &w.batch
 	size := b.size
-	defer func() {
-		k.size += size
-		w.underway = k.held
-	}()
+	defer func() { w.underway = k.held }()
 	if len(b.large) > 0 || size > smallBatch {
 		k.held += b.copied()
 		k.kept = append(k.kept, chunk{start, *b})
@@ -412,7 +416,7 @@ func (k *replay) clear() {
 	for i := range k.kept {
 		k.kept[i].batch.release()
 	}
-	k.kept, k.size, k.held = nil, 0, 0
+	k.kept, k.held = nil, 0
 }
 
 // leaving is the last frame that a peer gets of a connection that is closed and not to be resumed.

@@ -98,6 +98,10 @@ func parseHeader(header []byte, frame *core.Frame) (length uint32) {
 
 // parsePayload splits payload into the parts that the flags announce and the body.
 func parsePayload(frame *core.Frame, payload []byte) error {
+	if frame.Kind == core.KindPadding { // it was a COMMAND once, whose number its flags do not announce any more
+		frame.Body = payload
+		return nil
+	}
 	if isNumbered(frame) {
 		if len(payload) < 8 {
 			return protocolErrorf("%v frame too short for its number", frame.Kind)

@@ -125,7 +125,7 @@ func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error
 // hasRoom reports whether frame can be queued without passing the limit of its queue by more than
 // itself.
 func (w *writer) hasRoom(frame *core.Frame) bool {
-	if w.replay != nil && w.replay.size >= w.replay.limit {
+	if w.keepsTooMuchLocked() {
 		return false
 	}
 	if w.lanes.takes(frame) {
@@ -348,10 +348,7 @@ func (w *writer) takeBatch() bool {
 		w.allParts = w.keepLocked(start, w.allParts[:0])
 	}
 	w.trimLocked()
-	if w.room != nil {
-		close(w.room)
-		w.room = nil
-	}
+	w.wakeLocked()
 	w.mu.Unlock()
 	if w.replay == nil {
 		written := chunk{start, w.batch}
@@ -359,6 +356,14 @@ func (w *writer) takeBatch() bool {
 	}
 	w.parts = w.allParts
 	return true
+}
+
+// wakeLocked wakes those who wait for room.
+func (w *writer) wakeLocked() {
+	if w.room != nil {
+		close(w.room)
+		w.room = nil
+	}
 }
 
 // broke deals with a failed write, and gives up the writing role.

@@ -146,6 +146,7 @@ func TestAWithdrawnFrameNeverArrivesAndLaterOnesDo(t *testing.T) {
 			{Kind: core.KindCommand, Sequence: 2, Flags: core.FlagTimeout | core.FlagMetadata, Metadata: []byte("m"), Body: []byte("b")},
 			{Kind: core.KindCommand, Sequence: 3, Flags: core.FlagMetadata, Metadata: []byte("mm"), Body: second, Buffer: secondBuffer},
 			{Kind: core.KindCommand, Sequence: 4},
+			{Kind: core.KindCommand, Sequence: 5, Flags: core.FlagNumbered | core.FlagMetadata, Number: 1 << 20, Metadata: []byte("m"), Body: []byte("numbered")},
 		}
 	}
 	for withdrawn := range queued() {

@@ -358,6 +358,14 @@ func (s *simulation) judge(c *call) {
 	if c.left {
 		return
 	}
+	s.judgeResults(c, r)
+	if c.err != nil {
+		s.judgeError(c, r)
+	}
+}
+
+// judgeResults checks what the caller has got.
+func (s *simulation) judgeResults(c *call, r *run) {
 	for i, result := range c.results {
 		want := letter{Call: c.id, Index: i, Size: result.Size}
 		if !c.how.stream() {
@@ -383,9 +391,7 @@ func (s *simulation) judge(c *call) {
 		case c.again != nil && c.again != io.EOF:
 			s.violated("call %d ended well, and then with %v", c.id, c.again)
 		}
-		return
 	}
-	s.judgeError(c, r)
 }
 
 // judgeError checks an error: its outcome, and that it tells the reason.

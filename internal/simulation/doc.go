@@ -28,11 +28,16 @@
 // story is only nearly the same each time, and so is that of a racing life, in which several steps are made at once.
 // Full lives draw more from their seeds, so that those of TestSimulation stay what they were.
 //
+// A lasting life (see the type lasting) has connections that can be resumed: the driver cuts them at any byte, makes them half-open, lets clients
+// dial or fail, ends servers and starts others, with a journal or without, and lets thieves repeat what clients have said. Its model does not
+// look into frames, but knows the stream of bytes of each session. As long as no session is lost its seeds tell one
+// story; calls that are sent again because of that are so by their callers, in any order.
+//
 // # Running it
 //
 //	go test ./internal/simulation                        # some hundred seeds
 //	go test ./internal/simulation -edict.seeds=1000000   # as long as it takes
-//	go test ./internal/simulation -run 'TestSimulation(OfFullLives)?$' -edict.seed=N -edict.story -v   # one, with its story
+//	go test ./internal/simulation -run 'TestSimulation(OfFullLives|OfLastingLives|OfJournals)?$' -edict.seed=N -edict.story -v   # one, with its story
 //
 // What is not simulated: the path of the writer that needs no goroutine of its own (a system call that never
 // waits, on TCP and Unix sockets), TLS, hostile servers, and, but for the tests of races, what goroutines do to

@@ -52,6 +52,10 @@ type life struct {
 	full bool
 	// tight: the budget is small; see budget_test.go. Such a life is a full one.
 	tight bool
+	// lasting: connections can be resumed, and there is nothing of the model of frames; see lasting_test.go.
+	lasting bool
+	// journal: the server of a lasting life has a journal, and is killed now and then.
+	journal bool
 }
 
 // simulation is the life of one seed. The driver's goroutine owns it.
@@ -79,6 +83,8 @@ type simulation struct {
 	tight    bool // see life
 
 	turns ordering
+
+	lasting *lasting // nil but in a lasting life
 
 	step    int
 	doing   string // what the step does
@@ -159,7 +165,11 @@ func live(t *testing.T, seed uint64, kind life) (uint64, *simulation) {
 	before := runtime.NumGoroutine()
 	buffers.begin()
 	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: newLab(), racing: kind.racing, full: kind.full || kind.tight, tight: kind.tight}
-	s.begin()
+	if kind.lasting {
+		s.beginLasting(kind)
+	} else {
+		s.begin()
+	}
 	problem := s.guard(func() {
 		for s.step < s.config.steps && !s.deserted() {
 			if s.racing && s.one(2) {
@@ -294,7 +304,7 @@ func (s *simulation) begin() {
 			Window: s.config.window, CompressionThreshold: s.config.threshold, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go
 		},
 		edict.WithBudget(s.budget), edict.WithCompression(s.config.compressions...), edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
-	s.served = s.run("Serve", func() error { return s.server.Serve(tapListener{listener, s.accepted}) })
+	s.served = s.run("Serve", func() error { return s.server.Serve(tapListener{Listener: listener, accepted: s.accepted}) })
 	synctest.Wait()
 }
 
@@ -321,6 +331,10 @@ func (s *simulation) act(a action) {
 	time.Sleep(time.Microsecond) // so that no two timers tie
 	a.do()
 	synctest.Wait()
+	if s.lasting != nil { // a client that has lost its connection waits for 2 ns at most before it dials
+		time.Sleep(10 * time.Nanosecond)
+		synctest.Wait()
+	}
 	s.observe()
 	s.tell()
 }
@@ -382,6 +396,9 @@ func (s *simulation) tell() {
 
 // choose draws the next step.
 func (s *simulation) choose() action {
+	if s.lasting != nil {
+		return s.lasting.choose()
+	}
 	for {
 		n := s.random.IntN(1000)
 		if s.config.heavy && n < 300 {
@@ -430,5 +447,5 @@ func (s *simulation) choose() action {
 
 // deserted reports whether nothing more of interest can happen.
 func (s *simulation) deserted() bool {
-	return s.draining && s.pickLink((*link).open) == nil && s.one(5)
+	return s.lasting == nil && s.draining && s.pickLink((*link).open) == nil && s.one(5)
 }

@@ -15,6 +15,9 @@ import (
 // abandon brings everything to an end after a violation, without looking.
 func (s *simulation) abandon() {
 	for range 3 {
+		if s.lasting != nil {
+			s.lasting.abandon()
+		}
 		_ = s.server.Close()
 		for _, l := range s.links {
 			l.giveUp()
@@ -68,6 +71,10 @@ func (s *simulation) abandon() {
 
 // heal lets all that has begun come to its end: everything arrives, commands finish, callers take.
 func (s *simulation) heal() {
+	if s.lasting != nil {
+		s.lasting.heal()
+		return
+	}
 	for rounds := 0; ; rounds++ {
 		if rounds > 100 {
 			s.violated("it does not come to an end")
@@ -110,6 +117,10 @@ func (s *simulation) heal() {
 
 // finish ends all clients and the server and checks that nothing is left.
 func (s *simulation) finish() {
+	if s.lasting != nil {
+		s.lasting.finish()
+		return
+	}
 	for _, l := range s.links {
 		if !l.dial.ended {
 			s.act(action{name: fmt.Sprintf("give up dialling %d", l.number), do: l.giveUp})

@@ -38,7 +38,7 @@ func meet(t *testing.T, serverOptions []edict.ServerOption, clientOptions []edic
 	serverOptions = append(serverOptions, edict.WithLogger(slog.New(slog.DiscardHandler)))
 	clientOptions = append(clientOptions, edict.WithDialer(m.network.Dialer("server")))
 	m.server = edict.NewServer(m.lab, commands, serverOptions...)
-	go func() { m.served <- m.server.Serve(tapListener{listener, m.accepted}) }()
+	go func() { m.served <- m.server.Serve(tapListener{Listener: listener, accepted: m.accepted}) }()
 	go func() {
 		m.client, m.err = edict.Dial(context.Background(), "simulation", commands, clientOptions...)
 		m.dialed = true

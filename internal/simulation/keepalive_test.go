@@ -50,7 +50,7 @@ func simulateKeepalive(t *testing.T, random *rand.Rand) {
 	server := edict.NewServer(newLab(), commands, edict.WithCodecs(plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)),
 		edict.ServerConfig{KeepaliveInterval: i.intervals[1], KeepaliveTimeout: i.timeouts[1], HandshakeTimeout: time.Hour})
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(tapListener{listener, accepted}) }()
+	go func() { served <- server.Serve(tapListener{Listener: listener, accepted: accepted}) }()
 	client, err := edict.Dial(t.Context(), "simulation", commands, edict.WithCodecs(plain{"a"}),
 		edict.WithDialer(tapDial(network.Dialer("server"), func(t *tap) { i.taps[0] = t })),
 		edict.ClientConfig{KeepaliveInterval: i.intervals[0], KeepaliveTimeout: i.timeouts[0], HandshakeTimeout: time.Hour})

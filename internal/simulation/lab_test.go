@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/edict-go/edict"
 )
@@ -115,8 +116,12 @@ type run struct {
 	taken    []letter // the inputs that Receive has returned
 	sawEnd   bool     // Receive has returned io.EOF
 	ending   orderKind
-	returned error  // what Exec returned
-	ended    func() // called when it does, if not nil
+	returned error           // what Exec returned
+	ended    func()          // called when it does, if not nil
+	killed   bool            // its server was killed, and it had not ended
+	id       edict.CommandID // if its server has a journal
+	begun    time.Time
+	session  *session // of a lasting life
 	seen     runView
 }
 
@@ -190,6 +195,8 @@ func (k orderKind) String() string {
 func (l *lab) begin(ctx context.Context, call int) *run {
 	looked.Load()
 	r := &run{call: call, ctx: ctx, codec: edict.PeerOf(ctx).Codec, compression: edict.PeerOf(ctx).Compression, orders: make(chan order)}
+	r.id, _ = edict.CommandIDOf(ctx)
+	r.begun = time.Now()
 	edict.SetMetadata(ctx, answerKey, strconv.Itoa(call))
 	l.mu.Lock()
 	defer l.mu.Unlock()

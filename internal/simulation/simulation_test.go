@@ -123,6 +123,17 @@ func TestSimulationOfFullRaces(t *testing.T) {
 // The same seed must tell the same story each time, however the goroutines are scheduled, or a seed that
 // fails would be worth little.
 func TestSeedTellsTheSameStory(t *testing.T) {
+	sameStories(t, 40, func(seed uint64) life { return life{full: seed%2 == 0} })
+}
+
+// TestLastingSeedTellsTheSameStory is the same for lasting lives in which no session was lost: calls that lose theirs
+// are sent again by their callers, in any order.
+func TestLastingSeedTellsTheSameStory(t *testing.T) {
+	sameStories(t, 40, func(uint64) life { return life{lasting: true} })
+}
+
+func sameStories(t *testing.T, seeds int, kind func(seed uint64) life) {
+	t.Helper()
 	processors := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(processors)
 	const repeats = 3
@@ -130,13 +141,42 @@ func TestSeedTellsTheSameStory(t *testing.T) {
 	stories := map[uint64][]byte{}
 	for round := range repeats {
 		runtime.GOMAXPROCS(1 + round%2)
-		edicttest.Seeds(t, 40, func(t *testing.T, seed uint64) {
-			hash, s := live(t, seed, life{full: seed%2 == 0})
+		edicttest.Seeds(t, seeds, func(t *testing.T, seed uint64) {
+			hash, s := live(t, seed, kind(seed))
 			if round == 0 {
 				first[seed], stories[seed] = hash, s.story
-			} else if hash != first[seed] {
+			} else if hash != first[seed] && s.counted.losses == 0 {
 				t.Errorf("seed %d has two stories:\n%s\n\nand:\n%s", seed, stories[seed], s.story)
 			}
 		})
 	}
+}
+
+// enoughOfLasting is what TestSimulationOfLastingLives must have had in it, enoughOfJournals TestSimulationOfJournals.
+var (
+	enoughOfLasting  = counts{seeds: 100, cuts: 300, resumed: 200, again: 50_000, losses: 10, thieves: 10, stolen: 2, calls: 1000, succeeded: 300, results: 300, inputs: 10}
+	enoughOfJournals = counts{seeds: 50, kills: 60, resumed: 60, resent: 60, recorded: 3, cutWhileExecuting: 5, losses: 50}
+)
+
+// TestSimulationOfLastingLives lives seeds whose connections can be resumed.
+func TestSimulationOfLastingLives(t *testing.T) {
+	simulateLasting(t, life{lasting: true}, enoughOfLasting)
+}
+
+// TestSimulationOfJournals is the same with servers that have a journal, and are killed now and then.
+func TestSimulationOfJournals(t *testing.T) {
+	simulateLasting(t, life{lasting: true, journal: true}, enoughOfJournals)
+}
+
+func simulateLasting(t *testing.T, kind life, enough counts) {
+	t.Helper()
+	var total counts
+	edicttest.Seeds(t, enough.seeds, func(t *testing.T, seed uint64) {
+		_, s := live(t, seed, kind)
+		total.add(s.counted)
+		if *tellStory {
+			t.Logf("%v\n%s", s.config, s.story)
+		}
+	})
+	checkEnough(t, total, enough)
 }

@@ -26,6 +26,8 @@ type wire struct {
 	parts map[core.Sequence]*frame
 	// seen is how many frames the model has looked at.
 	seen int
+	// plain: nothing of a frame matters but its kind and where it ends.
+	plain bool
 }
 
 // frame is what the model wants to know of one. If it is a part of a message, the last one tells of the whole.
@@ -111,6 +113,11 @@ func (w *wire) complete() {
 	f.sequence = core.Sequence(binary.LittleEndian.Uint64(p[8:]))
 	f.body = f.end - f.start - transport.HeaderSize
 	f.timeout, f.at = -1, time.Now()
+	if w.plain {
+		w.frames = append(w.frames, f)
+		w.next, w.prefix, w.missing = frame{}, w.prefix[:0], 0
+		return
+	}
 	p = p[transport.HeaderSize:]
 	if f.flags&core.FlagTimeout != 0 {
 		f.timeout = time.Duration(binary.LittleEndian.Uint64(p))
@@ -212,6 +219,12 @@ type tap struct {
 	cutoff   int       // bytes that Write has been offered and has not taken when it failed
 	closed   bool
 	closedAt time.Time
+	kept     *[]byte // all that was offered, if not nil
+}
+
+// keep lets the tap keep all that is written, and not look into frames.
+func (t *tap) keep() {
+	t.kept, t.offered.plain, t.read.plain = new([]byte), true, true
 }
 
 // Read implements net.Conn.
@@ -239,6 +252,9 @@ func (t *tap) Write(source []byte) (int, error) {
 	}
 	t.cutoff -= again
 	t.offered.feed(source[again:])
+	if t.kept != nil {
+		*t.kept = append(*t.kept, source[again:]...)
+	}
 	t.writing = true
 	t.writes++
 	t.mu.Unlock()
@@ -285,6 +301,7 @@ func (t *tap) CloseWrite() error {
 type tapListener struct {
 	net.Listener
 	accepted chan *tap
+	keeps    bool // of connections that can be resumed: all bytes are kept, and frames not looked into
 }
 
 // Accept implements net.Listener.
@@ -294,6 +311,9 @@ func (l tapListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	t := &tap{Conn: conn}
+	if l.keeps {
+		t.keep()
+	}
 	l.accepted <- t
 	return t, nil
 }

@@ -1,0 +1,49 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing/synctest"
+)
+
+// steal lets a thief send a HELLO with a ticket once more that a client has sent. If the secret in it is good still, the
+// thief has the session, and the client may lose it; if it is not, nobody may notice.
+func (l *lasting) steal() action {
+	if l.thieves == 0 || !l.up {
+		return action{}
+	}
+	var recorded []*hop
+	for _, h := range l.hops {
+		if hello, size := readGreeting(*h.near.kept); !h.thief && size > 0 && hello.id != "" {
+			recorded = append(recorded, h)
+		}
+	}
+	if len(recorded) == 0 {
+		return action{}
+	}
+	victim := pick(l.simulation, recorded...)
+	if l.one(2) {
+		victim = recorded[len(recorded)-1]
+	}
+	return action{name: fmt.Sprintf("a thief repeats the HELLO of %d on %d", victim.guest.number, victim.connection.ID()), do: func() {
+		l.thieves--
+		conn, err := l.network.Dial(context.Background(), "server")
+		if err != nil {
+			l.violated("a thief can't dial: %v", err)
+		}
+		synctest.Wait()
+		near := &tap{Conn: conn}
+		near.keep()
+		present := victim.guest.present
+		h := l.connected(victim.guest, near)
+		h.thief, victim.guest.present = true, present
+		_, size := readGreeting(*victim.near.kept)
+		hello := append([]byte(nil), (*victim.near.kept)[:size]...)
+		go func() {
+			_, _ = near.Write(hello)
+			_, _ = io.Copy(io.Discard, near)
+			_ = near.Close()
+		}()
+	}}
+}
