@@ -198,9 +198,9 @@ func (m *mortal) End(id edict.CommandID, record *core.Record) error {
 }
 
 // startWithJournal starts a server with a journal, which kill ends as SIGKILL would.
-func (s *site) startWithJournal(kept edict.Journal) (kill func()) {
+func (s *site) startWithJournal(kept edict.Journal, more ...edict.ServerOption) (kill func()) {
 	life := &mortal{Journal: kept}
-	s.options = []edict.ServerOption{edict.WithResume(edict.Resume{Journal: life})}
+	s.options = append(more, edict.WithResume(edict.Resume{Journal: life}))
 	server := s.start()
 	return func() {
 		life.dead.Store(true)
@@ -315,4 +315,37 @@ func TestCommandID(t *testing.T) {
 	if _, ok := edict.CommandIDOf(t.Context()); ok {
 		t.Error("a command without a server has an ID")
 	}
+}
+
+// The error of a command tells the ID that the command has seen, before and after a restart of the server.
+func TestCommandIDOfAnError(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kept := openJournal(t)
+		ids := make(chan edict.CommandID, 2)
+		note := edict.WithServerInterceptors(func(ctx context.Context, _ *edict.ServerCall, next func(context.Context) error) error {
+			id, _ := edict.CommandIDOf(ctx)
+			ids <- id
+			return next(ctx)
+		})
+		kill := s.startWithJournal(kept, note)
+		client := s.client(edict.WithResume(edict.Resume{}))
+		_, err := edict.Call(t.Context(), client, fail{Code: edict.DataLoss})
+		if e, ok := errors.AsType[*edict.Error](err); !ok || e.CommandID != <-ids || e.CommandID.Number == 0 {
+			t.Errorf("%+v", err)
+		}
+		cut := later(client, t.Context(), wait{"cut"})
+		<-s.lab.started
+		kill()
+		s.startWithJournal(kept)
+		err = (<-cut).err
+		if e, ok := errors.AsType[*edict.Error](err); !ok || e.Outcome != edict.OutcomeUnknown || e.CommandID != <-ids {
+			t.Errorf("%+v", err)
+		}
+	})
+	resuming(t, func(t *testing.T, s *site) {
+		_, err := edict.Call(t.Context(), s.client(edict.WithResume(edict.Resume{})), fail{Code: edict.DataLoss})
+		if e, ok := errors.AsType[*edict.Error](err); !ok || e.CommandID != (edict.CommandID{}) {
+			t.Errorf("without a journal: %+v", err)
+		}
+	})
 }
