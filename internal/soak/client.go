@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/handler"
 )
 
 // runClient is a client process: it calls until it is told to drain, or killed.
@@ -80,9 +81,12 @@ func waitFor(group *sync.WaitGroup, limit time.Duration) bool {
 }
 
 // route is a way to a server.
-type route struct{ Name, Address string }
+type route struct {
+	Name, Address string
+	Resumes       bool // its connections are resumed
+}
 
-// line keeps one client connected by a route. The library has no reconnect yet.
+// line keeps one client connected by a route.
 type line struct {
 	route
 	good atomic.Int64 // calls that succeeded
@@ -103,15 +107,27 @@ const (
 )
 
 // keep dials, and dials again when the connection is lost, after a backoff that grows with each failure,
-// until ctx ends or the line is closing.
+// until ctx ends or the line is closing. A client that resumes does all of that itself.
 //
 // Started by runClient, which ends and waits for it.
 func (l *line) keep(ctx context.Context, clientTLS *tls.Config) {
+	config := edict.ClientConfig{HandshakeTimeout: dialTimeout, WriteTimeout: writeTimeout}
+	if l.Resumes {
+		client, err := edict.NewClient(l.Address, commands, edict.WithTLS(clientTLS), config, edict.WithResume(edict.Resume{}),
+			edict.WithReconnect(edict.Reconnect{Initial: minBackoff, Max: maxBackoff, Timeout: dialTimeout}))
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", l.Name, err)
+			os.Exit(4)
+		}
+		l.set(client)
+		<-ctx.Done()
+		_ = client.Close()
+		return
+	}
 	backoff := minBackoff
 	for ctx.Err() == nil {
 		dialing, cancel := context.WithTimeout(ctx, dialTimeout)
-		client, err := edict.Dial(dialing, l.Address, commands, edict.WithTLS(clientTLS),
-			edict.ClientConfig{HandshakeTimeout: dialTimeout, WriteTimeout: writeTimeout})
+		client, err := edict.Dial(dialing, l.Address, commands, edict.WithTLS(clientTLS), config)
 		cancel()
 		if err == nil {
 			backoff = minBackoff
@@ -161,7 +177,23 @@ func (l *line) shutdown(ctx context.Context) (forced bool) {
 	return client != nil && client.Shutdown(ctx) != nil
 }
 
-// get returns a client that is connected, waiting for one as long as ctx allows; nil after that.
+// stats returns those of the client; nothing if it does not reconnect.
+func (l *line) stats() (stats edict.ClientStats) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Resumes && l.client != nil {
+		stats = l.client.Stats()
+	}
+	return stats
+}
+
+func (l *line) isClosing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closing
+}
+
+// get returns a client that is connected, or keeps itself so, waiting for one as long as ctx allows; nil after that.
 func (l *line) get(ctx context.Context) *edict.Client[*ledger] {
 	for {
 		l.mu.Lock()
@@ -217,6 +249,9 @@ func (w *workload) progress() *progress {
 	p := &progress{Begun: w.begun.Load(), Ended: w.ended.Load(), Good: map[string]int64{}}
 	for _, line := range w.lines {
 		p.Good[line.Name] = line.good.Load()
+		stats := line.stats()
+		p.Resumed += stats.Resumed
+		p.Resent += stats.Resent
 	}
 	return p
 }
@@ -302,6 +337,7 @@ func (c *caller) begin(client *edict.Client[*ledger], stream bool) *attempt {
 	a := &attempt{record: record{id: makeID(c.config.Number, c.next.Add(1)), stream: stream, route: c.line.Name}}
 	a.server, _ = strconv.Atoi(client.Peer().Name)
 	a.asked = time.Now()
+	a.began = a.asked.UnixMicro()
 	c.begun.Add(1)
 	c.write(appendBegun(nil, a.id))
 	a.ctx, a.cancel = context.Background(), func() {}
@@ -326,7 +362,8 @@ func (c *caller) begin(client *edict.Client[*ledger], stream bool) *attempt {
 func (c *caller) end(a *attempt, err, want error) {
 	now := time.Now()
 	a.cancel()
-	a.code, a.outcome = edict.CodeOf(err), edict.OutcomeOf(err)
+	a.code, a.outcome, a.finished = edict.CodeOf(err), edict.OutcomeOf(err), now.UnixMicro()
+	a.cut, a.leaving = errors.Is(err, errCut), c.line.isClosing()
 	a.late = !a.ends.IsZero() && now.Sub(a.ends) > lateAfter && now.Sub(a.asked) > lateAfter
 	a.odd = a.odd || c.isOdd(a, err, want, now)
 	if err == nil {
@@ -338,6 +375,9 @@ func (c *caller) end(a *attempt, err, want error) {
 	c.write(appendEnded(nil, a.record))
 	c.ended.Add(1)
 }
+
+// errCut is how a call ends whose command was being executed when a server with a journal was killed.
+var errCut = &edict.Error{Code: edict.Aborted, Reason: handler.ReasonCut}
 
 // isOdd reports whether err is none of those that the call may end with.
 func (c *caller) isOdd(a *attempt, err, want error, now time.Time) bool {
@@ -354,6 +394,9 @@ func (c *caller) isOdd(a *attempt, err, want error, now time.Time) bool {
 		return a.ends.IsZero() || now.Before(a.ends.Add(-10*time.Millisecond))
 	case edict.Unavailable:
 		return false
+	}
+	if c.line.Resumes && errors.Is(err, errCut) {
+		return e.Outcome != edict.OutcomeUnknown
 	}
 	return want == nil || !errors.Is(err, want)
 }
@@ -470,6 +513,7 @@ func (c *caller) stream(client *edict.Client[*ledger]) {
 // duplex makes a call with many inputs and as many results.
 func (c *caller) duplex(client *edict.Client[*ledger]) {
 	a := c.begin(client, true)
+	a.inputs = true
 	invocation, err := edict.StartDuplex(a.ctx, client, Sums{a.id})
 	if err != nil {
 		c.end(a, err, nil)

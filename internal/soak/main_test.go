@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 func TestSoak(t *testing.T) {
 	var output strings.Builder
 	passed, err := soak(t.Context(), options{
-		length: 4 * time.Second, seed: 1, clients: 1, callers: 7, pause: 20 * time.Millisecond, folder: t.TempDir(),
+		length: 4 * time.Second, seed: 1, clients: 1, callers: 11, pause: 20 * time.Millisecond, folder: t.TempDir(),
 	}, &output)
 	if err != nil || !passed {
 		t.Errorf("passed: %t, %v\n%s", passed, err, output.String())
