@@ -134,7 +134,11 @@ func (l *life) connect(ctx context.Context, lost *connection, handshaking func()
 		return lost, nil
 	}
 	if lost != nil {
-		lost.Forgo(&Error{Code: Unavailable, Message: "the session is lost: " + agreement.Lost})
+		reason := agreement.Lost
+		if agreement.Ticket == nil {
+			reason = "the server does not resume any"
+		}
+		lost.Forgo(&Error{Code: Unavailable, Message: "the session is lost: " + reason})
 	}
 	l.last = l.newConnection(carrier, agreement)
 	return l.last, nil
@@ -190,7 +194,7 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 	}
 	if c.ticket != nil {
 		c.session = c.ticket.ID
-		carrier.Resumable(l.settings.resume.Bytes, func(error) {}, nil) // the supervisor waits for Lost
+		carrier.Resumable(l.settings.resume.Bytes, func(error) {}) // the supervisor waits for Lost
 	}
 	for i := range c.commands {
 		command := &c.commands[i]

@@ -349,3 +349,98 @@ func TestCommandIDOfAnError(t *testing.T) {
 		}
 	})
 }
+
+// A server that shuts down with connections that can be resumed waits for commands, and for nobody else.
+func TestShutdownOfResumable(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		for _, busy := range []bool{false, true} {
+			resuming(t, func(t *testing.T, s *site) {
+				client := s.client(edict.WithResume(edict.Resume{}))
+				if _, err := edict.Call(t.Context(), client, add{1, 2}); err != nil {
+					t.Fatal(err)
+				}
+				var held <-chan result[string]
+				if busy {
+					held = later(client, t.Context(), wait{"held"})
+					<-s.lab.started
+				}
+				if away {
+					s.network.RefuseDials("site", true)
+					s.network.Connections()[0].Cut()
+					synctest.Wait()
+				}
+				began := time.Now()
+				ended := make(chan error, 1)
+				go func() { ended <- s.server.Shutdown(t.Context()) }()
+				synctest.Wait()
+				if busy {
+					if len(ended) > 0 {
+						t.Error("it did not wait for the command")
+					}
+					close(s.lab.release)
+				}
+				if err := <-ended; err != nil || time.Since(began) > 0 {
+					t.Errorf("away %v, busy %v: %v, %v", away, busy, time.Since(began), err)
+				}
+				if busy && !away {
+					if got := <-held; got.err != nil {
+						t.Error(got.err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A client of a server without the option works as if it had none itself, and the other way round.
+func TestResumeIsAgreedOn(t *testing.T) {
+	for _, onServer := range []bool{false, true} {
+		atEmptySite(t, func(t *testing.T, s *site) {
+			var options []edict.DialOption
+			if onServer {
+				s.options = []edict.ServerOption{edict.WithResume(edict.Resume{})}
+			} else {
+				options = append(options, edict.WithResume(edict.Resume{}))
+			}
+			s.start()
+			client := s.client(options...)
+			held := later(client, t.Context(), wait{"held"})
+			<-s.lab.started
+			s.network.Connections()[0].Cut()
+			if err := <-s.lab.canceled; err != context.Canceled {
+				t.Error(err)
+			}
+			if got := <-held; edict.OutcomeOf(got.err) != edict.OutcomeUnknown {
+				t.Error(got.err)
+			}
+			if n, err := edict.Call(t.Context(), client, add{1, 2}); n != 3 || err != nil {
+				t.Error(n, err)
+			}
+		})
+	}
+}
+
+// A peer that vanishes without a word is noticed by keepalive, on both sides, and the calls go on when it is back.
+func TestResumeAfterSilence(t *testing.T) {
+	resuming(t, func(t *testing.T, s *site) {
+		client := s.client(edict.WithResume(edict.Resume{}))
+		held := later(client, t.Context(), wait{"held"})
+		<-s.lab.started
+		for _, direction := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
+			s.network.Connections()[0].Vanish(direction)
+		}
+		began := time.Now()
+		for change := range client.Changes(t.Context()) {
+			if change.To == edict.StateReconnecting {
+				break
+			}
+		}
+		if passed := time.Since(began); passed > 25*time.Second {
+			t.Errorf("noticed after %v", passed)
+		}
+		close(s.lab.release)
+		if got := <-held; got.value != "held" || got.err != nil {
+			t.Error(got)
+		}
+	})
+}

@@ -172,7 +172,7 @@ func (s *session) Serve() {
 	}
 	connection := s.server.newConnection(s.carrier, account, agreement)
 	if agreement.Session != nil {
-		agreement.Session.Begin(nil)
+		agreement.Session.Begin()
 	}
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
@@ -232,6 +232,7 @@ func (s *session) Drain(ctx context.Context) {
 		return
 	}
 	connection.Drain(ctx)
+	s.carrier.Forgo(core.ErrClosed) // nobody is waited for any more
 }
 
 // Close implements core.Session.

@@ -74,7 +74,7 @@ func (i *inn) serve(acceptor *Acceptor, carrier *transport.Conn) {
 	if agreement.Resumed {
 		return
 	}
-	agreement.Session.Begin(nil)
+	agreement.Session.Begin()
 	err = carrier.Run(func(frame *core.Frame) error {
 		return carrier.Post(core.Frame{Kind: core.KindPong, Body: frame.Body})
 	})
@@ -86,11 +86,10 @@ func (i *inn) serve(acceptor *Acceptor, carrier *transport.Conn) {
 // guest is a client whose only frames are PINGs.
 type guest struct {
 	*inn
-	name     string
-	carrier  *transport.Conn
-	ticket   Ticket
-	received core.Position
-	pongs    chan string
+	name    string
+	carrier *transport.Conn
+	ticket  Ticket
+	pongs   chan string
 }
 
 func (i *inn) connect(server, name string, resume *Ticket, received core.Position) (*transport.Conn, Agreement, error) {
@@ -114,7 +113,7 @@ func (i *inn) arrive(name string) *guest {
 	}
 	g := &guest{inn: i, name: name, carrier: carrier, ticket: *agreement.Ticket, pongs: make(chan string, 10)}
 	i.guests = append(i.guests, g)
-	carrier.Resumable(0, func(error) {}, nil)
+	carrier.Resumable(0, func(error) {})
 	go func() {
 		carrier.Close(carrier.Run(func(frame *core.Frame) error {
 			g.pongs <- string(frame.Body)

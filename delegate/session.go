@@ -14,7 +14,7 @@ import (
 	"github.com/edict-go/edict/transport"
 )
 
-// NothingKept, as Config.Received, asks for a session that the client itself can't go on with, because a server
+// NothingKept as Config.Received asks for a session that the client itself can't go on with, because a server
 // may know what became of its commands.
 const NothingKept = core.Position(1<<64 - 1)
 
@@ -173,10 +173,9 @@ func (s *Sessions) begin(ticket Ticket, identity core.Identity, carrier *transpo
 	return session
 }
 
-// Begin puts the session into force, when the handshake is done and before frames are exchanged. acked is that of
-// transport.Conn.Resumable.
-func (s *Session) Begin(acked func(core.Position)) {
-	s.carrier.Resumable(s.sessions.config.ReplayBytes, func(error) { s.settle() }, acked)
+// Begin puts the session into force, when the handshake is done and before frames are exchanged.
+func (s *Session) Begin() {
+	s.carrier.Resumable(s.sessions.config.ReplayBytes, func(error) { s.settle() })
 	close(s.begun)
 }
 

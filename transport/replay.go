@@ -38,7 +38,6 @@ var ErrKeptTooMuch = errors.New("the peer is away and too much is kept for it")
 type replay struct {
 	limit int               // bytes that may be kept before Send waits; constant
 	lost  func(cause error) // constant
-	acked func(core.Position)
 
 	kept      []chunk       // what was taken to be written, oldest first
 	size      int           // bytes in it
@@ -64,19 +63,19 @@ type chunk struct {
 func (k *chunk) end() core.Position { return k.start + core.Position(k.batch.size) }
 
 // Resumable lets the Conn survive the loss of the net.Conn underneath, after a handshake in which both sides
-// have agreed on that; nobody else uses the Conn yet. It keeps what it writes until the peer has acknowledged it: up to
-// limit bytes (MinReplay at least), then Send waits. It waits until the handshake's last word is written. When the net.Conn fails, lost is called, in any goroutine,
-// and must not wait; the Conn goes on as if the network were slow, until Attach or Close.
+// have agreed on that; nobody else uses the Conn yet. It waits until the handshake's last word is written.
 //
-// acked, if not nil, is called in the reader's goroutine with the position up to which the peer has got frames.
-func (c *Conn) Resumable(limit int, lost func(cause error), acked func(core.Position)) {
+// The Conn then keeps what it writes until the peer has acknowledged it: up to limit bytes (MinReplay at least), beyond
+// which Send waits. When the net.Conn fails, lost is called, in any goroutine, and must not wait; the Conn goes on as
+// if the network were slow, until Attach or Close.
+func (c *Conn) Resumable(limit int, lost func(cause error)) {
 	c.writer.mu.Lock()
 	defer c.writer.mu.Unlock()
 	for c.writer.writing && c.writer.err == nil {
 		_ = c.writer.waitForLeave(context.Background()) // which the write timeout bounds
 	}
 	c.writer.replay = &replay{
-		limit: max(limit, MinReplay), lost: lost, acked: acked, written: c.writer.attempted, away: make(chan struct{}),
+		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, away: make(chan struct{}),
 	}
 	c.reader.acknowledged = c.reader.position
 }
@@ -292,9 +291,6 @@ func (c *Conn) handleOwn(frame *core.Frame) (own bool, err error) {
 		c.writer.mu.Unlock()
 		if !fits {
 			return true, protocolErrorf("ACK of %d, which was never sent", position)
-		}
-		if c.writer.replay.acked != nil {
-			c.writer.replay.acked(position)
 		}
 		return true, nil
 	case frame.Kind == core.KindGoAway && frame.Flags&core.FlagLast != 0 && c.writer.replay != nil:

@@ -484,7 +484,7 @@ func (w *writer) fail(cause error) {
 		return
 	}
 	w.err = cause
-	leave := w.replay != nil && !w.replay.detached && !w.writing && errors.Is(cause, core.ErrClosed)
+	leave := w.replay != nil && !w.replay.detached && !w.writing
 	if !w.writing {
 		w.clearLocked()
 		w.trimLocked()
