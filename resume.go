@@ -52,6 +52,9 @@ func CommandIDOf(ctx context.Context) (CommandID, bool) {
 // Outcome. If the server has given the client up (after TTL, or because it was restarted) the calls in flight end,
 // Unavailable, and the Outcome says whether they ran. docs/resume.md has the rest.
 func WithResume(resume Resume) Option {
+	if resume.Bytes <= 0 {
+		resume.Bytes = delegate.DefaultReplayBytes
+	}
 	return option(func(s *shared) { s.resume = &resume })
 }
 

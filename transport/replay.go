@@ -36,11 +36,10 @@ var ErrKeptTooMuch = errors.New("the peer is away and too much is kept for it")
 // peer has acknowledged it, and writes again what the peer has not got. Guarded by writer.mu, but for what is
 // constant.
 type replay struct {
-	limit int               // bytes that may be kept before Send waits; constant
+	limit int               // bytes that may be not acknowledged before Send waits; constant
 	lost  func(cause error) // constant
 
 	kept      []chunk       // what was taken to be written, oldest first
-	size      int           // bytes in it
 	held      int           // what it occupies beside the buffers of large bodies
 	confirmed core.Position // what the peer has got; chunks before it go when they are written
 	written   core.Position // what was written, to this net.Conn or an earlier one, and is not being written again
@@ -75,7 +74,8 @@ func (c *Conn) Resumable(limit int, lost func(cause error)) {
 		_ = c.writer.waitForLeave(context.Background()) // which the write timeout bounds
 	}
 	c.writer.replay = &replay{
-		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, away: make(chan struct{}),
+		limit: max(limit, MinReplay), lost: lost, away: make(chan struct{}),
+		confirmed: c.writer.attempted, written: c.writer.attempted,
 	}
 	c.reader.acknowledged = c.reader.position
 }
@@ -307,9 +307,18 @@ func (w *writer) confirmLocked(position core.Position) bool {
 	if position > w.attempted {
 		return false
 	}
-	w.replay.confirmed = max(w.replay.confirmed, position)
+	if position > w.replay.confirmed {
+		w.replay.confirmed = position
+		w.madeRoomLocked()
+	}
 	w.dropKeptLocked()
 	return true
+}
+
+// keptTooMuchLocked reports whether so much is not acknowledged that Send waits. It is not what is kept that counts, a
+// whole number of chunks: the peer need not acknowledge the end of the last one before it gets more.
+func (w *writer) keptTooMuchLocked() bool {
+	return w.replay != nil && w.attempted-w.replay.confirmed >= core.Position(w.replay.limit)
 }
 
 // dropKeptLocked drops what the peer has got and nobody is writing.
@@ -318,7 +327,6 @@ func (w *writer) dropKeptLocked() {
 	dropped := 0
 	for ; dropped < len(k.kept) && k.kept[dropped].end() <= min(k.confirmed, k.written); dropped++ {
 		oldest := &k.kept[dropped]
-		k.size -= oldest.batch.size
 		k.held -= oldest.batch.copied()
 		oldest.batch.release()
 	}
@@ -330,20 +338,13 @@ func (w *writer) dropKeptLocked() {
 	k.kept = k.kept[:rest]
 	w.underway = k.held
 	w.trimLocked()
-	if w.room != nil {
-		close(w.room)
-		w.room = nil
-	}
 }
 
 // keepLocked takes over the writer's batch, which begins at start, and returns what is to be written of it.
 func (w *writer) keepLocked(start core.Position, parts [][]byte) [][]byte {
 	k, b := w.replay, &w.batch
 	size := b.size
-	defer func() {
-		k.size += size
-		w.underway = k.held
-	}()
+	defer func() { w.underway = k.held }()
 	if len(b.large) > 0 || size > smallBatch {
 		k.held += b.copied()
 		k.kept = append(k.kept, chunk{start, *b})
@@ -412,7 +413,7 @@ func (k *replay) clear() {
 	for i := range k.kept {
 		k.kept[i].batch.release()
 	}
-	k.kept, k.size, k.held = nil, 0, 0
+	k.kept, k.held = nil, 0
 }
 
 // leaving is the last frame that a peer gets of a connection that is closed and not to be resumed.

@@ -60,7 +60,7 @@ type writer struct {
 	clearDeadline bool
 	ended         bool          // Flush has ended the sending direction; what is posted later is dropped
 	err           error         // why the connection is closed; owner.done is closed then
-	room          chan struct{} // if not nil: closed when pending has been taken, or less is kept
+	room          chan struct{} // if not nil: closed when pending has been taken, or more is acknowledged
 	drained       chan struct{} // if not nil: closed when the role is given up
 	replay        *replay       // nil unless the connection can be resumed; set before it is used
 }
@@ -124,7 +124,7 @@ func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error
 // hasRoom reports whether frame can be queued without passing the limit of its queue by more than
 // itself.
 func (w *writer) hasRoom(frame *core.Frame) bool {
-	if w.replay != nil && w.replay.size >= w.replay.limit {
+	if w.keptTooMuchLocked() {
 		return false
 	}
 	if w.lanes.takes(frame) {
@@ -204,6 +204,14 @@ func (w *writer) roomLocked() chan struct{} {
 		w.room = make(chan struct{})
 	}
 	return w.room
+}
+
+// madeRoomLocked wakes who waits for room.
+func (w *writer) madeRoomLocked() {
+	if w.room != nil {
+		close(w.room)
+		w.room = nil
+	}
 }
 
 // queue appends frame to the pending batch, releases mu, which the caller has locked, and writes if
@@ -344,10 +352,7 @@ func (w *writer) takeBatch() bool {
 		w.allParts = w.keepLocked(start, w.allParts[:0])
 	}
 	w.trimLocked()
-	if w.room != nil {
-		close(w.room)
-		w.room = nil
-	}
+	w.madeRoomLocked()
 	w.mu.Unlock()
 	if w.replay == nil {
 		written := chunk{start, w.batch}
