@@ -392,6 +392,45 @@ func TestShutdownOfResumable(t *testing.T) {
 	}
 }
 
+// Commands that wait for a client which is away do not hold up a server that shuts down, whatever they wait for.
+func TestShutdownFreesWhoWaitsForTheClient(t *testing.T) {
+	for _, lostFirst := range []bool{true, false} {
+		resuming(t, func(t *testing.T, s *site) {
+			client := s.client(edict.WithResume(edict.Resume{}))
+			if _, err := edict.StartStream(t.Context(), client, flood{Size: 1000}); err != nil { // waits for credit
+				t.Fatal(err)
+			}
+			if _, err := edict.StartDuplex(t.Context(), client, sumUp{}); err != nil { // waits for inputs
+				t.Fatal(err)
+			}
+			s.network.Connections()[0].Stall(edicttest.ToClient)
+			for range 8 { // wait for the client to acknowledge
+				later(client, t.Context(), repeat{strings.Repeat("x", 700<<10), 1})
+			}
+			synctest.Wait()
+			s.network.RefuseDials("site", true)
+			began := time.Now()
+			ended := make(chan error, 1)
+			shutDown := func() { ended <- s.server.Shutdown(t.Context()) }
+			if lostFirst {
+				s.network.Connections()[0].Cut()
+				synctest.Wait()
+				go shutDown()
+			} else {
+				go shutDown()
+				synctest.Wait()
+				s.network.Connections()[0].Cut()
+			}
+			if err := <-ended; err != nil || time.Since(began) > 0 {
+				t.Errorf("the client was lost first: %v; %v, %v", lostFirst, time.Since(began), err)
+			}
+			if err := <-s.lab.canceled; edict.CodeOf(err) != edict.Unavailable || !strings.Contains(err.Error(), "the client is away") {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // A client of a server without the option works as if it had none itself, and the other way round.
 func TestResumeIsAgreedOn(t *testing.T) {
 	for _, onServer := range []bool{false, true} {

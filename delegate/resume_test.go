@@ -248,6 +248,60 @@ func TestWelcomeIsLost(t *testing.T) {
 	})
 }
 
+// A client that was resumed before, and whose next attempt comes to nothing, may come with the same ticket.
+func TestResumingComesToNothing(t *testing.T) {
+	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		i.network.Connections()[0].Cut()
+		g.comeBack()
+		g.ping("back") // so the server knows that the ticket has come
+		g.pong("back")
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		session := i.sessions.byID[g.ticket.ID]
+		principal := &core.Principal{Scheme: "says so", Name: "till"}
+		if _, _, err := session.suspend(t.Context(), g.ticket.Secret, principal, received); err != nil {
+			t.Fatal(err)
+		}
+		session.release() // the client is gone before it has an answer
+		g.comeBack()
+		g.ping("back again")
+		g.pong("back again")
+	})
+}
+
+// A client may have the answer to an attempt that the server takes for an earlier one.
+func TestAnswersThatOvertake(t *testing.T) {
+	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		i.network.Connections()[0].Cut()
+		synctest.Wait()
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var next Ticket
+		for attempt := range 2 {
+			carrier, agreement, err := i.connect("inn", "till", &g.ticket, received)
+			if err != nil || !agreement.Resumed {
+				t.Fatal(agreement.Lost, err)
+			}
+			if attempt == 0 {
+				next = *agreement.Ticket
+			}
+			carrier.Close(nil)
+			carrier.Wait()
+			synctest.Wait()
+		}
+		g.ticket = next
+		g.comeBack()
+		g.ping("back")
+		g.pong("back")
+	})
+}
+
 // Two that come at once with the same ticket never have the session both.
 func TestResumedTwiceAtOnce(t *testing.T) {
 	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {

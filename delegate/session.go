@@ -142,6 +142,7 @@ type Session struct {
 
 	// Guarded by sessions.mu.
 	identity core.Identity
+	offered  Ticket      // what identity.Offered is of
 	timer    *time.Timer // gives the session up; nil while the client is there
 	over     bool
 	resumed  int
@@ -165,7 +166,8 @@ func errAway(ttl time.Duration) error {
 // begin makes a session of a connection whose handshake goes on.
 func (s *Sessions) begin(ticket Ticket, identity core.Identity, carrier *transport.Conn) *Session {
 	session := &Session{
-		sessions: s, id: ticket.ID, carrier: carrier, begun: make(chan struct{}), resuming: make(chan struct{}, 1), identity: identity,
+		sessions: s, id: ticket.ID, carrier: carrier, begun: make(chan struct{}), resuming: make(chan struct{}, 1),
+		identity: identity, offered: ticket,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -318,11 +320,17 @@ func (s *Session) suspend(ctx context.Context, secret Secret, principal *core.Pr
 func (s *Session) release() { <-s.resuming }
 
 // renew returns the ticket for the next time. The one that was used goes on working until the client has
-// certainly got this one.
+// certainly got this one. A client that shows it once more gets the same answer: it has tried several times, and
+// nobody knows which of the answers comes to it.
 func (s *Session) renew(used Secret) (Ticket, error) {
-	ticket := newTicket(s.id, s.sessions.config.TTL)
+	current := core.HashSecret(used[:])
 	s.sessions.mu.Lock()
-	s.identity.Current, s.identity.Offered = core.HashSecret(used[:]), core.HashSecret(ticket.Secret[:])
+	if !s.identity.Offered.Equal(current) {
+		defer s.sessions.mu.Unlock()
+		return s.offered, nil
+	}
+	ticket := newTicket(s.id, s.sessions.config.TTL)
+	s.identity.Current, s.identity.Offered, s.offered = current, core.HashSecret(ticket.Secret[:]), ticket
 	identity := s.identity
 	s.sessions.mu.Unlock()
 	if remembers := s.sessions.config.Journal; remembers != nil {

@@ -47,10 +47,11 @@ type replay struct {
 	detached bool
 	cause    error         // why
 	final    bool          // the next loss ends the Conn
+	forsaken bool          // after the next loss what is sent goes nowhere
 	away     chan struct{} // closed when the net.Conn is lost; another one after Attach
 	attached chan struct{} // closed by Attach; made when the net.Conn is lost, like
 	parked   chan struct{} // closed by the reader, which waits for attached then
-	heard    bool          // a frame has come since the last Attach
+	heard    bool          // an ACK has come since the last Suspend
 }
 
 // chunk is a row of whole frames.
@@ -112,7 +113,24 @@ func (c *Conn) Forgo(cause error) {
 	}
 }
 
-// Heard reports whether a frame has come since the last Attach.
+// Forsake says that the peer can't come back once the net.Conn is lost, or if it is lost already. What is sent then
+// goes nowhere and does not wait; the Conn goes on, so that those who send come to their end. A Conn that is not Resumable
+// it leaves alone.
+func (c *Conn) Forsake() {
+	c.writer.mu.Lock()
+	defer c.writer.mu.Unlock()
+	if c.writer.replay != nil {
+		c.writer.replay.forsaken = true
+		c.writer.madeRoomLocked()
+	}
+}
+
+// forsakenLocked reports whether what is sent goes nowhere.
+func (w *writer) forsakenLocked() bool {
+	return w.replay != nil && w.replay.forsaken && w.replay.detached
+}
+
+// Heard reports whether an ACK has come since the last Suspend.
 func (c *Conn) Heard() bool {
 	c.writer.mu.Lock()
 	defer c.writer.mu.Unlock()
@@ -140,6 +158,7 @@ func (c *Conn) lose(cause error) bool {
 	}
 	w.replay.detached, w.replay.cause = true, cause
 	close(w.replay.away)
+	w.madeRoomLocked() // see Forsake
 	w.replay.attached, w.replay.parked = make(chan struct{}), make(chan struct{})
 	w.pumps.Add(1)
 	go w.closeConn(c.conn, false)
@@ -173,6 +192,7 @@ func (c *Conn) Suspend(ctx context.Context) (received core.Position, err error) 
 			return 0, err
 		}
 	}
+	w.replay.heard = false // what came over this net.Conn says nothing of an answer to come
 	return c.reader.boundary(), nil
 }
 
@@ -223,7 +243,7 @@ func (c *Conn) Attach(ctx context.Context, from *Conn, received core.Position) e
 	}
 	c.conn, c.raw = from.conn, from.raw
 	c.reader.restart(&from.reader)
-	w.replay.detached, w.replay.heard, w.replay.away = false, false, make(chan struct{})
+	w.replay.detached, w.replay.away = false, make(chan struct{})
 	w.replay.written = received
 	w.parts = w.replay.after(received, w.allParts[:0])
 	w.allParts = w.parts

@@ -106,7 +106,9 @@ func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error
 	w.mu.Lock()
 	for w.err == nil {
 		var err error
-		if !w.hasRoom(&frame) {
+		if w.forsakenLocked() {
+			break
+		} else if !w.hasRoom(&frame) {
 			err = w.waitForRoom(ctx)
 		} else if short := w.shortLocked(&frame, length); short == 0 || length > c.config.MaxSend || w.takeLocked(short) {
 			break
@@ -146,7 +148,7 @@ func (c *Conn) Post(frame core.Frame) error {
 		frame.Buffer.Release()
 		return nil
 	}
-	if w.err == nil && !w.mayPost(&frame, length) {
+	if w.err == nil && !w.forsakenLocked() && !w.mayPost(&frame, length) {
 		err := errPeerNotReading
 		if w.detachedLocked() {
 			err = ErrKeptTooMuch
@@ -220,6 +222,12 @@ func (w *writer) queue(frame *core.Frame, length int) (core.Position, error) {
 	if err := w.err; err != nil {
 		w.mu.Unlock()
 		return 0, err
+	}
+	if w.forsakenLocked() {
+		position := w.appended
+		w.mu.Unlock()
+		frame.Buffer.Release()
+		return position, nil
 	}
 	if length > w.owner.config.MaxSend {
 		w.mu.Unlock()

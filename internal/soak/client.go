@@ -369,7 +369,8 @@ func (c *caller) end(a *attempt, err, want error) {
 	if err == nil {
 		c.line.good.Add(1)
 	}
-	if a.wrong || a.gap || a.late || a.odd {
+	resumes := c.line.Resumes && a.outcome == edict.OutcomeUnknown && (a.code == edict.Unavailable || a.cut)
+	if a.wrong || a.gap || a.late || a.odd || resumes {
 		fmt.Fprintf(os.Stderr, "call %x, %+v: %v\n", uint64(a.id), a.problems, err)
 	}
 	c.write(appendEnded(nil, a.record))
