@@ -405,9 +405,12 @@ func TestShutdownFreesWhoWaitsForTheClient(t *testing.T) {
 			}
 			s.network.Connections()[0].Stall(edicttest.ToClient)
 			for range 8 { // wait for the client to acknowledge
-				later(client, t.Context(), repeat{strings.Repeat("x", 700<<10), 1})
+				later(client, t.Context(), repeat{strings.Repeat("x", 1000), 700})
 			}
 			synctest.Wait()
+			if n := s.server.InFlight(); n < 4 {
+				t.Errorf("%d commands wait", n)
+			}
 			s.network.RefuseDials("site", true)
 			began := time.Now()
 			ended := make(chan error, 1)
