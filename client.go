@@ -8,6 +8,7 @@ import (
 	"net"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/edict-go/edict/auth"
@@ -46,6 +47,21 @@ type ClientCall struct {
 	FailFast bool   // whether it fails rather than wait for a connection
 	Window   int    // with which a stream is to begin, in bytes; 0 is the connection's
 	Metadata Metadata
+
+	encoded []byte   // what SetMetadata has set
+	space   [96]byte // for it: enough for a traceparent
+}
+
+// SetMetadata sets a key that goes with the command, in place of what Metadata has for it. It is Metadata.Set for
+// those who do it with every call: it does not need a map.
+func (c *ClientCall) SetMetadata(key, value string) {
+	if len(c.Metadata) > 0 {
+		delete(c.Metadata, strings.ToLower(key))
+	}
+	if c.encoded == nil {
+		c.encoded = c.space[:0]
+	}
+	c.encoded = core.SetEncodedMetadata(c.encoded, key, value)
 }
 
 // Dial connects to a server at a tcp://, tls:// or unix:// address and performs the handshake. It
@@ -203,7 +219,7 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 	}
 	return c.life.start(ctx, request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata,
+		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata, encoded: call.encoded,
 	})
 }
 
@@ -293,4 +309,19 @@ func (o *observedExchange) Receive() (core.Message, error) {
 func (o *observedExchange) Close() {
 	o.Exchange.Close()
 	o.observe(o.err)
+}
+
+// CallStats implements core.Measured.
+func (o *observedExchange) CallStats() CallStats { return StatsOf(o.Exchange) }
+
+// CallStats is what is known of a call beside its results. See [core.CallStats].
+type CallStats = core.CallStats
+
+// StatsOf returns what is known of a call, as far as its Sender tells. For use in a ClientInterceptor, before the
+// exchange is closed, by whoever calls its Receive.
+func StatsOf(exchange Exchange) CallStats {
+	if measured, ok := exchange.(core.Measured); ok {
+		return measured.CallStats()
+	}
+	return CallStats{}
 }

@@ -3,6 +3,7 @@ package edict
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -30,6 +31,10 @@ type life struct {
 	forgetter                            forgetter
 
 	last *connection // whose session the next one may go on with; owned by whoever calls connect
+
+	mu    sync.Mutex    // guards the following; held briefly
+	known []*connection // those that have not ended, and maybe some that have
+	ended ClientStats   // what the others have counted
 }
 
 // connection is one connection with the commands bound to what its handshake has agreed on. It is a
@@ -61,6 +66,7 @@ type request struct {
 	window                         int
 	metadata                       Metadata
 	id                             uint64 // the command's number for the server's journal; 0 is none
+	encoded                        []byte // more metadata
 }
 
 // begin connects: once, or as long as ctx and the settings allow.
@@ -223,7 +229,36 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 		}
 	}
 	c.engine = core.NewClient(carrier, config)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgetEndedLocked()
+	l.known = append(l.known, c)
 	return c
+}
+
+// stats returns the counters of all connections so far.
+func (l *life) stats() ClientStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgetEndedLocked()
+	stats := l.ended
+	for _, c := range l.known {
+		stats.count(c)
+	}
+	return stats
+}
+
+// forgetEndedLocked keeps of the connections that have ended what they have counted.
+func (l *life) forgetEndedLocked() {
+	l.known = slices.DeleteFunc(l.known, func(c *connection) bool {
+		select {
+		case <-c.engine.Done():
+			l.ended.count(c)
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // start starts a call.
@@ -251,7 +286,7 @@ func (c *connection) start(ctx context.Context, call *request) (Exchange, error)
 	return c.engine.Start(ctx, core.Outgoing{
 		Name: command.name, Number: uint16(call.index), Command: call.command, Encoder: command.encoder.Command,
 		Stream: call.stream, Inputs: command.encoder.Input, Bulk: call.bulk, Ordered: command.encoder.Ordered,
-		Window: call.window, Metadata: call.metadata, ID: c.number(call),
+		Window: call.window, Metadata: call.metadata, Encoded: call.encoded, ID: c.number(call),
 		Coder: command.encoder.Result,
 	})
 }

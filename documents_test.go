@@ -18,8 +18,9 @@ func TestPagesQuoteTheExamples(t *testing.T) {
 		blocks   int // at least
 		examples []string
 	}{
-		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go"}},
+		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go", "otel/example_test.go"}},
 		"docs/resume.md":    {3, []string{"example*_test.go"}},
+		"docs/telemetry.md": {6, []string{"otel/example_test.go"}},
 		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
 	} {
 		var sources []string
@@ -57,7 +58,7 @@ func withoutIndent(text string) string {
 // ARCHITECTURE.md names functions and files that exist.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	known := map[string]bool{}
-	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "journal", "bridge/grpc"} {
+	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "journal", "bridge/grpc", "otel"} {
 		collectNames(t, dir, known)
 	}
 	name := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)
@@ -85,7 +86,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 
 // The pages link to files that exist.
 func TestPagesLinkToWhatExists(t *testing.T) {
-	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/resume.md", "docs/from-grpc.md", "bridge/grpc/PROTOCOL.md"} {
+	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/resume.md", "docs/from-grpc.md", "docs/telemetry.md", "bridge/grpc/PROTOCOL.md"} {
 		text := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(readFile(t, page), "")
 		for _, match := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), match[1])); err != nil {

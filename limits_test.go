@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/codec/json"
 	"github.com/edict-go/edict/compression/s2"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/transport"
@@ -358,5 +359,37 @@ func TestAByteNowAndThenOverSockets(t *testing.T) {
 			}
 			wantSum(t, honest)
 		})
+	}
+}
+
+// roomy is a codec that makes larger slices than it needs.
+type roomy struct{ edict.Codec }
+
+func (c roomy) Append(dst []byte, value any) ([]byte, error) {
+	return c.Codec.Append(append(make([]byte, 0, 1<<20), dst...), value)
+}
+
+// A result goes when there is room for it, also if there is none for all that its codec has made.
+func TestRoomForAResultIsEnough(t *testing.T) {
+	budget := edict.NewBudget(1 << 20)
+	codecs := edict.WithCodecs(roomy{json.Codec})
+	b := serve(t, edict.WithBudget(budget), codecs)
+	client := b.client(codecs, edict.WithBudget(edict.NewBudget(1<<30)))
+	hog := budget.NewAccount(0)
+	defer hog.Close()
+	if !hog.Take(700<<10, core.ForWork) {
+		t.Fatal("the budget is not free")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	text, err := edict.Call(ctx, client, repeat{"x", 100 << 10})
+	if len(text) != 100<<10 || err != nil {
+		t.Errorf("got %d bytes, %v", len(text), err)
+	}
+	for text, err := range edict.Stream(ctx, client, flood{Size: 100 << 10}) {
+		if len(text) != 100<<10 || err != nil {
+			t.Errorf("got %d bytes, %v", len(text), err)
+		}
+		break
 	}
 }

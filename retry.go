@@ -25,6 +25,7 @@ type steadyCall struct {
 	repeats    int         // of those, results that are still to come once more
 	mayHaveRun bool        // an attempt has ended, and nobody knows whether the command ran
 	failed     error       // what Receive returns from now on
+	resent     int         // times it was sent again
 
 	mu       sync.Mutex // guards the following; held while the exchange's Cancel runs, which does not wait
 	exchange Exchange   // nil while the call waits for a connection, and if it has failed doing that
@@ -167,6 +168,7 @@ func (c *steadyCall) restart(next *connection) (Exchange, error) {
 	exchange, err := next.start(c.ctx, &c.request)
 	if err == nil && again {
 		c.life.resent.Add(1)
+		c.resent++
 	}
 	return exchange, err
 }
@@ -285,6 +287,16 @@ func (c *steadyCall) Metadata() Metadata {
 		return nil
 	}
 	return c.exchange.Metadata()
+}
+
+// CallStats implements core.Measured.
+func (c *steadyCall) CallStats() CallStats {
+	var stats CallStats
+	if c.exchange != nil {
+		stats = StatsOf(c.exchange)
+	}
+	stats.Resent = c.resent
+	return stats
 }
 
 // Close implements Exchange.

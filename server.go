@@ -20,9 +20,10 @@ type Server struct {
 	engine    *core.Server
 	problem   error // what is wrong with the settings; Serve returns it
 
-	mu    sync.Mutex                   // guards the following; held briefly
-	open  map[*handler.Connection]bool // whose handshake is done, and that have not ended
-	ended CommandStats                 // of those that have
+	mu           sync.Mutex                              // guards the following; held briefly
+	open         map[*handler.Connection]*transport.Conn // whose handshake is done, and that have not ended
+	ended        CommandStats                            // of those that have
+	endedTraffic TransportStats                          // the same
 }
 
 // NewServer returns a server for receiver, which all commands share: it must be safe for concurrent
@@ -177,7 +178,7 @@ func (s *session) Serve() {
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
-	s.server.opened(connection)
+	s.server.opened(connection, s.carrier)
 	defer s.server.closed(connection)
 	err = connection.Serve()
 	if agreement.Session != nil {

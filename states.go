@@ -73,17 +73,44 @@ func (c *Client[T]) Changes(ctx context.Context) iter.Seq[StateChange] {
 
 // ClientStats counts what a client has done.
 type ClientStats struct {
-	// Connections were made. Attempts to make one were begun.
-	Connections, Attempts uint64
+	// Connections were made, Reconnects of them after the first one. Attempts to make one were begun.
+	Connections, Reconnects, Attempts uint64
 	// Resumed is how many of the connections went on with one that was lost (WithResume).
 	Resumed uint64
 	// Resent is how often a call was sent again because its connection was lost or went away.
 	Resent uint64
+	// SlotWaits is how many calls could not begin at once, because as many were in flight as the server takes.
+	// CreditWaits is how often an input could not be sent at once, because the command had not taken those before.
+	SlotWaits, CreditWaits uint64
+	// Traffic is what the connections have carried.
+	Traffic TransportStats
 }
 
-// Stats returns the client's counters.
+// Add adds other to s.
+func (s *ClientStats) Add(other ClientStats) {
+	s.Connections += other.Connections
+	s.Reconnects += other.Reconnects
+	s.Attempts += other.Attempts
+	s.Resumed += other.Resumed
+	s.Resent += other.Resent
+	s.SlotWaits += other.SlotWaits
+	s.CreditWaits += other.CreditWaits
+	s.Traffic.Add(other.Traffic)
+}
+
+// count adds what a connection has counted.
+func (s *ClientStats) count(c *connection) {
+	engine := c.engine.Stats()
+	s.SlotWaits += engine.SlotWaits
+	s.CreditWaits += engine.CreditWaits
+	s.Traffic.Add(c.carrier.Stats())
+}
+
+// Stats returns the client's counters. It takes time in proportion to the number of its connections.
 func (c *Client[T]) Stats() ClientStats {
-	return ClientStats{
-		Connections: c.life.connected.Load(), Attempts: c.life.attempts.Load(), Resumed: c.life.resumed.Load(), Resent: c.life.resent.Load(),
-	}
+	stats := c.life.stats()
+	stats.Connections, stats.Attempts = c.life.connected.Load(), c.life.attempts.Load()
+	stats.Resumed, stats.Resent = c.life.resumed.Load(), c.life.resent.Load()
+	stats.Reconnects = max(stats.Connections, 1) - 1
+	return stats
 }

@@ -31,7 +31,8 @@ func (u *unary[C, T, R]) Execute(ctx context.Context, execution core.Execution) 
 
 func (u *unary[C, T, R]) execute(ctx context.Context, command C, execution core.Execution) error {
 	if execution.Intercepted() {
-		return execution.Intercept(ctx, command, func(ctx context.Context) error { return u.run(ctx, command, execution) })
+		boxed := any(command) // once: the closure would have a copy of its own
+		return execution.Intercept(ctx, boxed, func(ctx context.Context) error { return u.run(ctx, boxed.(C), execution) })
 	}
 	return u.run(ctx, command, execution)
 }
@@ -45,7 +46,7 @@ func (u *unary[C, T, R]) run(ctx context.Context, command C, execution core.Exec
 	if err != nil {
 		return err
 	}
-	if execution.Intercepted() {
+	if execution.Observed() {
 		if err := execution.Observe(result); err != nil {
 			return err
 		}

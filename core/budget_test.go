@@ -224,6 +224,22 @@ func TestBuffersAreCharged(t *testing.T) {
 	if b.Used() != 0 {
 		t.Errorf("released, %d are in use", b.Used())
 	}
+	const size = 300 << 10
+	held := BufferSize(size)
+	for _, room := range []int{0, 2 * held} { // for what the pool's buffer is larger
+		(&Buffer{Bytes: make([]byte, 0, held+held/2)}).Release()
+		c := NewBudget(int64(held + room)).NewAccount(0)
+		if !c.Take(held, ForWork) {
+			t.Fatal("the budget is not free")
+		}
+		got := GetCharged(c, size)
+		if got.Charged() != cap(got.Bytes) || got.Charged() != int(c.Used()) || cap(got.Bytes) < size {
+			t.Errorf("a buffer of %d bytes is charged for %d, and %d are in use", cap(got.Bytes), got.Charged(), c.Used())
+		}
+		if got.Release(); c.Used() != 0 {
+			t.Errorf("released, %d are in use", c.Used())
+		}
+	}
 	large := GetBuffer(0)
 	large.Charge(a, 900, ForWork)
 	large.Bytes = make([]byte, 0, 400)
@@ -320,4 +336,25 @@ func TestWindowGrowsToItsLimit(t *testing.T) {
 			t.Errorf("without room the window has grown to %d", stuck.Size)
 		}
 	})
+}
+
+// Who withdraws a claim that was granted meanwhile gives back what was granted, once.
+func TestAGrantedClaimIsWithdrawn(t *testing.T) {
+	b := NewBudget(100)
+	a := b.NewAccount(0)
+	first, second := a.Claim(80, ForWork), a.Claim(70, ForWork)
+	first.Withdraw()
+	select {
+	case <-second.Decided():
+	default:
+		t.Fatal("what was given back was not granted to who waits")
+	}
+	if second.Err() != nil || b.Used() != 70 {
+		t.Errorf("%v, %d are in use", second.Err(), b.Used())
+	}
+	for range 2 {
+		if second.Withdraw(); b.Used() != 0 {
+			t.Errorf("%d are in use", b.Used())
+		}
+	}
 }

@@ -201,6 +201,24 @@ func getBuffer(size int) *Buffer {
 	return &Buffer{Bytes: make([]byte, 0, BufferSize(size))}
 }
 
+// GetCharged returns an empty Buffer with a capacity of at least size, which is charged for all of that. The caller
+// has taken BufferSize(size) from account for it. If the pool has only larger buffers and account has no room for the
+// rest of one, it is a new one.
+func GetCharged(account *Account, size int) *Buffer {
+	buffer, held := GetBuffer(size), BufferSize(size)
+	if more := cap(buffer.Bytes) - held; more > 0 && !account.Take(more, ForWork) {
+		buffer.Release()
+		buffer = &Buffer{Bytes: make([]byte, 0, held)}
+		if audit := bufferAudit.Load(); audit != nil {
+			(*audit).Got(buffer)
+		}
+	} else if more > 0 {
+		held += more
+	}
+	buffer.Adopt(account, held)
+	return buffer
+}
+
 // Release gives the buffer back; the caller must not use it or its bytes afterwards. Release of a
 // nil Buffer does nothing.
 func (b *Buffer) Release() {

@@ -30,6 +30,9 @@ type call struct {
 
 	// Owned by the caller's goroutine.
 	scratch *Buffer   // to encode the command in
+	header  []byte    // to encode its metadata in
+	sent    int       // bytes of the encoded command
+	got     int       // bytes of the results taken
 	current delivered // the last message
 	window  Window    // of the results of a stream
 	failed  error     // what has ended the call, for later Receives
@@ -94,7 +97,7 @@ func (c *Client) recycle(done *call) {
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	done.ctx, done.done, done.name, done.coder = nil, nil, "", nil
-	done.current, done.failed, done.sawEnd = delivered{}, nil, false
+	done.current, done.failed, done.sawEnd, done.got = delivered{}, nil, false, 0
 	done.queue, done.head, done.replyUsed = done.queue[:0], 0, false
 	done.ended, done.failure, done.metadata, done.abandoned, done.canceled = false, nil, nil, false, nil
 	c.calls.Put(done)
@@ -107,7 +110,7 @@ func (c *call) encode(out *Outgoing) *Error {
 		c.scratch = GetBuffer(0)
 	}
 	encoded, err := out.Encoder.AppendCommand(c.scratch.Bytes[:0], out.Command)
-	c.scratch.Bytes = encoded
+	c.scratch.Bytes, c.sent = encoded, len(encoded)
 	if err != nil {
 		return &Error{Code: InvalidArgument, Outcome: NotSent, Message: "can't encode the command: " + err.Error(), Cause: err}
 	}
@@ -140,8 +143,8 @@ func (c *call) send(out *Outgoing) *Error {
 		frame.Flags |= FlagTimeout
 		frame.Timeout = left
 	}
-	if len(out.Metadata) > 0 {
-		encoded, err := AppendMetadata(nil, out.Metadata)
+	if len(out.Metadata) > 0 || len(out.Encoded) > 0 {
+		encoded, err := c.encodeMetadata(out)
 		if err != nil {
 			e := AsError(err)
 			e.Outcome = NotSent
@@ -164,6 +167,30 @@ func (c *call) send(out *Outgoing) *Error {
 		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: CreditBody(c.window.Size - c.client.config.Window)})
 	}
 	return nil
+}
+
+// encodeMetadata returns the encoding of all metadata of the command. It is valid until the call is recycled.
+func (c *call) encodeMetadata(out *Outgoing) ([]byte, error) {
+	if len(out.Metadata) == 0 {
+		return out.Encoded, CheckMetadata(out.Encoded)
+	}
+	encoded, err := AppendMetadata(append(c.header[:0], out.Encoded...), out.Metadata)
+	if err == nil && len(out.Encoded) > 0 {
+		err = CheckMetadata(encoded)
+	}
+	if cap(encoded) <= maxKeptBuffer {
+		c.header = encoded[:0]
+	}
+	return encoded, err
+}
+
+// CallStats implements Measured.
+func (c *call) CallStats() CallStats {
+	stats := CallStats{RequestBytes: int64(c.sent), ResponseBytes: int64(c.got)}
+	if c.sending != nil {
+		stats.RequestBytes += c.sending.sent.Load()
+	}
+	return stats
 }
 
 // sendError describes why nothing was sent.
@@ -371,6 +398,7 @@ func (c *call) received(message Message, state callState) (Message, error) {
 		}
 		message.Body = buffer.Bytes
 	}
+	c.got += len(message.Body)
 	c.client.account.Give(buffer.Uncharge()) // what was taken is the caller's
 	return message, nil
 }

@@ -54,6 +54,8 @@ type Client struct {
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
 	keepalive Keepalive
 
+	creditWaits atomic.Uint64
+
 	// done is closed when the client has ended; err has the cause then.
 	done chan struct{}
 	// goAway is set when the server has said that it takes no more commands; goingAway is closed then.
@@ -65,6 +67,7 @@ type Client struct {
 	mu       sync.Mutex // guards the following; held briefly
 	slots    []slot
 	free     []uint32        // slots without a call, the most recently freed last
+	waits    uint64          // Starts that had to wait for a slot
 	waiting  list.List       // of chan uint32: the Starts that wait for a slot, in order
 	active   int             // slots that have a call
 	lastDone <-chan struct{} // of the context of the last call; see watch
@@ -105,6 +108,7 @@ type Outgoing struct {
 	Window   int  // with which a stream begins, if it is more than the connection's; 0 is that
 	Metadata Metadata
 	ID       uint64 // the command's number for the server's journal; 0 is none
+	Encoded  []byte // more metadata, as SetEncodedMetadata makes it
 	Coder    any    // given back in each Message
 }
 
@@ -196,6 +200,7 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 		}
 		return nil
 	}
+	c.waits++
 	granted := make(chan uint32, 1)
 	place := c.waiting.PushBack(granted)
 	c.mu.Unlock()
@@ -569,6 +574,20 @@ func (c *Client) reservedFor(frame *Frame) int {
 	found.mu.Lock()
 	defer found.mu.Unlock()
 	return max(0, min(found.room, found.reserved))
+}
+
+// ClientStats counts what the calls of a Client had to wait for.
+type ClientStats struct {
+	// SlotWaits is how many calls could not begin at once, because as many were in flight as the server takes.
+	// CreditWaits is how often an input could not be sent at once, because the command had not taken those before.
+	SlotWaits, CreditWaits uint64
+}
+
+// Stats returns the client's counters.
+func (c *Client) Stats() ClientStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return ClientStats{SlotWaits: c.waits, CreditWaits: c.creditWaits.Load()}
 }
 
 // Used returns how many bytes of its Budget the client has taken.

@@ -1,11 +1,13 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -277,6 +279,43 @@ func TestMetadata(t *testing.T) {
 	}
 	if got, _ := core.DecodeMetadata(upper); got.Get("upper") != "x" {
 		t.Errorf("a key set without Set arrives as %q", got)
+	}
+}
+
+// What looks at encoded metadata without decoding it agrees with what decodes it.
+func TestEncodedMetadata(t *testing.T) {
+	var encoded []byte
+	for _, step := range []struct{ key, value string }{{"Trace", "1"}, {"tenant", "seven"}, {"trace", "22"}, {"empty", ""}, {"tenant", "8"}} {
+		before := encoded
+		copied := bytes.Clone(before)
+		encoded = core.SetEncodedMetadata(encoded, step.key, step.value)
+		if !bytes.Equal(before, copied) {
+			t.Errorf("setting %s has changed what was there", step.key)
+		}
+	}
+	decoded, err := core.DecodeMetadata(encoded)
+	if want := (core.Metadata{"trace": {"22"}, "tenant": {"8"}, "empty": {""}}); err != nil || !reflect.DeepEqual(decoded, want) {
+		t.Errorf("got %v, %v", decoded, err)
+	}
+	for key, want := range map[string]string{"trace": "22", "tenant": "8", "empty": "", "absent": ""} {
+		if got := core.LookUpMetadata(encoded, key); got != want {
+			t.Errorf("%s is %q", key, got)
+		}
+	}
+	// Of several values the first, and setting replaces all of them.
+	several, err := core.AppendMetadata(nil, core.Metadata{"a": {"1", "2"}, "b": {"3"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := core.LookUpMetadata(several, "a"); got != "1" {
+		t.Errorf("the first value is %q", got)
+	}
+	decoded, err = core.DecodeMetadata(core.SetEncodedMetadata(several, "a", "4"))
+	if want := (core.Metadata{"a": {"4"}, "b": {"3"}}); err != nil || !reflect.DeepEqual(decoded, want) {
+		t.Errorf("got %v, %v", decoded, err)
+	}
+	if got := core.LookUpMetadata([]byte("\x01k\x02v"), "k"); got != "" {
+		t.Errorf("malformed metadata has %q", got)
 	}
 }
 

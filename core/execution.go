@@ -41,7 +41,8 @@ type Execution interface {
 	// executed, and the error is what Execute returns.
 	Begin() error
 	// Observe shows a result to the interceptors before it is encoded, ObserveInput an input after it
-	// was decoded, if there are any.
+	// was decoded, if there are any. Observed reports whether one wants to see results.
+	Observed() bool
 	Observe(result any) error
 	ObserveInput(input any) error
 	// Scratch returns an empty slice to encode the result of a unary command to, whose size may be guessed. If that

@@ -41,6 +41,14 @@ func FuzzDecodeMetadata(f *testing.F) {
 	f.Add([]byte("\x01A\x01x\x01a\x01y"))
 	f.Fuzz(func(t *testing.T, encoded []byte) {
 		m, err := core.DecodeMetadata(encoded)
+		if checked := core.CheckMetadata(encoded); core.CodeOf(checked) != core.CodeOf(err) {
+			t.Fatalf("decoding says %v, checking %v", err, checked)
+		}
+		for key, values := range m {
+			if got := core.LookUpMetadata(encoded, key); got != values[0] {
+				t.Fatalf("%q is %q, and %q when it is looked up", key, values[0], got)
+			}
+		}
 		if err != nil {
 			return
 		}

@@ -133,7 +133,7 @@ func DecodeRecord(src []byte) (*Record, error) {
 	var fields [4][]byte
 	for i := range fields {
 		var ok bool
-		if fields[i], src, ok = cutBytes(src); !ok {
+		if fields[i], src, ok = cutField(src); !ok {
 			return nil, errRecord
 		}
 	}
@@ -141,7 +141,7 @@ func DecodeRecord(src []byte) (*Record, error) {
 	for len(src) > 0 {
 		result := RecordedResult{Compressed: src[0] != 0}
 		var ok bool
-		if result.Body, src, ok = cutBytes(src[1:]); !ok {
+		if result.Body, src, ok = cutField(src[1:]); !ok {
 			return nil, errRecord
 		}
 		r.Results = append(r.Results, result)
@@ -149,8 +149,8 @@ func DecodeRecord(src []byte) (*Record, error) {
 	return r, nil
 }
 
-// cutBytes returns what appendBytes has appended, and what follows it.
-func cutBytes(src []byte) (value, rest []byte, ok bool) {
+// cutField returns what appendBytes has appended, and what follows it.
+func cutField(src []byte) (value, rest []byte, ok bool) {
 	length, n := binary.Uvarint(src)
 	if n <= 0 || length > uint64(len(src)-n) {
 		return nil, nil, false

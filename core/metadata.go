@@ -48,10 +48,19 @@ func (m Metadata) Clone() Metadata {
 // length-prefixed key and a length-prefixed value (uvarint lengths).
 func AppendMetadata(dst []byte, m Metadata) ([]byte, error) {
 	start, entries := len(dst), 0
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		for _, value := range m[key] {
+	appendKey := func(key string, values []string) {
+		for _, value := range values {
 			dst = appendString(appendString(dst, strings.ToLower(key)), value)
 			entries++
+		}
+	}
+	if len(m) == 1 { // no order to find
+		for key, values := range m {
+			appendKey(key, values)
+		}
+	} else {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			appendKey(key, m[key])
 		}
 	}
 	if entries > MaxMetadataEntries || len(dst)-start > MaxMetadataBytes {
@@ -74,17 +83,64 @@ func DecodeMetadata(src []byte) (Metadata, error) {
 		if entries == MaxMetadataEntries {
 			return nil, Errorf(ResourceExhausted, "metadata of more than %d entries", MaxMetadataEntries)
 		}
-		var key, value string
-		var ok bool
-		if key, src, ok = cutString(src); ok {
-			value, src, ok = cutString(src)
-		}
+		key, value, rest, ok := cutEntry(src)
 		if !ok {
 			return nil, Errorf(InvalidArgument, "metadata is malformed")
 		}
-		m[key] = append(m[key], value)
+		m[string(key)] = append(m[string(key)], string(value))
+		src = rest
 	}
 	return m, nil
+}
+
+// CheckMetadata returns the error that DecodeMetadata would, without decoding anything.
+func CheckMetadata(src []byte) error {
+	if len(src) > MaxMetadataBytes {
+		_, err := DecodeMetadata(src)
+		return err
+	}
+	rest := src
+	for entries := 0; len(rest) > 0; entries++ {
+		var ok bool
+		if _, _, rest, ok = cutEntry(rest); !ok || entries == MaxMetadataEntries {
+			_, err := DecodeMetadata(src)
+			return err
+		}
+	}
+	return nil
+}
+
+// LookUpMetadata returns the first value of key, which is in lower case, in what AppendMetadata has encoded, or "".
+func LookUpMetadata(encoded []byte, key string) string {
+	for len(encoded) > 0 {
+		found, value, rest, ok := cutEntry(encoded)
+		if !ok {
+			break
+		}
+		if string(found) == key {
+			return string(value)
+		}
+		encoded = rest
+	}
+	return ""
+}
+
+// SetEncodedMetadata makes value the only one of key in what AppendMetadata has encoded. It may append to encoded, and
+// changes none of its bytes.
+func SetEncodedMetadata(encoded []byte, key, value string) []byte {
+	key = strings.ToLower(key)
+	for rest := encoded; len(rest) > 0; {
+		found, _, after, ok := cutEntry(rest)
+		if !ok {
+			break
+		}
+		if string(found) == key {
+			without := append([]byte(nil), encoded[:len(encoded)-len(rest)]...)
+			return SetEncodedMetadata(append(without, after...), key, value)
+		}
+		rest = after
+	}
+	return appendString(appendString(encoded, key), value)
 }
 
 // appendString appends a uvarint length and the bytes of s.
@@ -92,12 +148,26 @@ func appendString(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
+// cutEntry returns the first key and value of src; it reports whether it began with a whole one.
+func cutEntry(src []byte) (key, value, rest []byte, ok bool) {
+	if key, rest, ok = cutBytes(src); ok {
+		value, rest, ok = cutBytes(rest)
+	}
+	return key, value, rest, ok
+}
+
 // cutString is the reverse of appendString; it reports whether src began with a whole string.
 func cutString(src []byte) (s string, rest []byte, ok bool) {
+	found, rest, ok := cutBytes(src)
+	return string(found), rest, ok
+}
+
+// cutBytes is cutString without a copy.
+func cutBytes(src []byte) (s, rest []byte, ok bool) {
 	length, n := binary.Uvarint(src)
 	if n <= 0 || length > uint64(len(src)-n) {
-		return "", src, false
+		return nil, src, false
 	}
 	src = src[n:]
-	return string(src[:length]), src[length:], true
+	return src[:length], src[length:], true
 }

@@ -55,6 +55,19 @@ type Exchange interface {
 	Close()
 }
 
+// CallStats is what is known of a call beside its results.
+type CallStats struct {
+	// RequestBytes is the size of the encoded command and the inputs sent, ResponseBytes that of the results taken:
+	// both before compression, without frames and metadata.
+	RequestBytes, ResponseBytes int64
+	// Resent is how many times the command was sent again: on another connection, or elsewhere by a group.
+	Resent int
+}
+
+// Measured is an optional interface of Exchanges. CallStats belongs to the goroutine of Receive, and is to be called
+// before Close.
+type Measured interface{ CallStats() CallStats }
+
 // Message is one result as it came: encoded, or as a value from a Sender without a wire.
 type Message struct {
 	// Value is the result itself if the Sender had it as such. Otherwise it is nil.

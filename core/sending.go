@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 )
 
 // sending is the sending side of a call that takes inputs. It belongs to the goroutine that calls Send
@@ -11,8 +12,9 @@ import (
 type sending struct {
 	encoder CommandEncoder
 	bulk    bool
-	size    int  // of the last input, a guess for the next
-	closed  bool // INPUT_END is queued
+	size    int          // of the last input, a guess for the next
+	closed  bool         // INPUT_END is queued
+	sent    atomic.Int64 // bytes of the encoded inputs
 
 	credit Credit
 	ready  chan struct{} // capacity 1: the call has changed
@@ -81,12 +83,15 @@ func (c *call) Send(input any) error {
 	}
 	if err != nil {
 		s.credit.Return(len(encoded) + ResultOverhead) // the command will not see it, so it would not make room for it
+	} else {
+		s.sent.Add(int64(s.size))
 	}
 	return c.inputError(err)
 }
 
 // takeCredit waits until the command takes inputs or the call has ended.
 func (c *call) takeCredit(size int) error {
+	waited := false
 	for {
 		if c.over() {
 			return io.EOF
@@ -97,6 +102,10 @@ func (c *call) takeCredit(size int) error {
 		}
 		if c.interrupted() != nil {
 			return io.EOF
+		}
+		if !waited {
+			waited = true
+			c.client.creditWaits.Add(1)
 		}
 		select {
 		case <-wait:

@@ -115,7 +115,7 @@ func (a *Acceptor) judge(ctx context.Context, credentials auth.Credentials, answ
 		if cause := recover(); cause != nil {
 			text := credentials.Token.Redact(fmt.Sprint(cause))
 			v.err.text = "authentication: the authenticator panicked: " + text
-			a.log().Error("edict: authenticator panicked", "peer", credentials.Address, "panic", text, "stack", string(debug.Stack()))
+			a.log().ErrorContext(ctx, "edict: authenticator panicked", "peer", credentials.Address, "panic", text, "stack", string(debug.Stack()))
 		}
 		answer <- v
 	}()

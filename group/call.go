@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/delegate"
 )
@@ -95,7 +96,7 @@ func (c *call[T]) begin() error {
 		c.number++
 		ctx := c.ctx
 		if c.number > 1 {
-			ctx = context.WithValue(ctx, attemptKey{}, c.number)
+			ctx = context.WithValue(ctx, attemptKey{}, attemptValue{number: c.number})
 		}
 		if err = a.start(ctx, c.request); err == nil {
 			c.adopt(a)
@@ -317,6 +318,16 @@ func (c *call[T]) Metadata() core.Metadata {
 		return nil
 	}
 	return c.current.exchange.Metadata()
+}
+
+// CallStats implements core.Measured. What the attempts before have sent is not counted.
+func (c *call[T]) CallStats() core.CallStats {
+	var stats core.CallStats
+	if c.current.exchange != nil {
+		stats = edict.StatsOf(c.current.exchange)
+	}
+	stats.Resent += max(0, c.number-1)
+	return stats
 }
 
 // Close implements core.Exchange.

@@ -105,7 +105,7 @@ func (h *hedge[T]) run() {
 		return
 	}
 	c.group.hedges.Add(1)
-	ctx := context.WithValue(c.ctx, attemptKey{}, c.number+1)
+	ctx := context.WithValue(c.ctx, attemptKey{}, attemptValue{number: c.number + 1, hedge: true})
 	if a.start(ctx, c.request) != nil {
 		return
 	}

@@ -73,6 +73,9 @@ func TestAHedgeWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stalled stall
 		f := hedged(t, group.Config{}, func(ctx context.Context, m *fake, first bool) (string, error) {
+			if group.IsHedge(ctx) == first {
+				t.Errorf("first attempt: %v, hedge: %v", first, group.IsHedge(ctx))
+			}
 			if first {
 				return stalled.answer(ctx)
 			}

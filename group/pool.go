@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/delegate"
 )
@@ -32,6 +33,8 @@ type pool[T any] struct {
 	mu        sync.Mutex // guards the following; a leaf
 	addresses []string   // what the resolver has said, if run has not taken it yet; else nil
 	leaving   []*member[T]
+	known     []*member[T]      // all that have not left
+	left      edict.ClientStats // what the others have counted
 
 	// Owned by run's goroutine, and by stop after its end.
 	endpoints []*pooled[T] // in the order of addresses
@@ -337,6 +340,9 @@ func (p *pool[T]) add(ctx context.Context, e *pooled[T], replaces *member[T], no
 	ctx, m.stop = context.WithCancel(ctx)
 	p.loops.Go(func() { m.watch(ctx) })
 	e.members = append(e.members, m)
+	p.mu.Lock()
+	p.known = append(p.known, m)
+	p.mu.Unlock()
 }
 
 // next returns when e should be looked at again if nothing happens.
@@ -404,8 +410,11 @@ func (p *pool[T]) drain(m *member[T]) {
 		if err := m.sender.Shutdown(ctx); err != nil && p.patience.Err() == nil {
 			p.config.Logger.Warn("edict: a connection was given up before its calls had ended", "address", m.endpoint.address, "error", err)
 		}
+		counted := m.clientStats()
 		p.mu.Lock()
 		p.leaving = slices.DeleteFunc(p.leaving, func(other *member[T]) bool { return other == m })
+		p.known = slices.DeleteFunc(p.known, func(other *member[T]) bool { return other == m })
+		p.left.Add(counted)
 		p.mu.Unlock()
 	})
 }

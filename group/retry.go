@@ -131,14 +131,27 @@ func (c *call[T]) giveUp(code core.Code, cause error) error {
 	return &core.Error{Code: code, Outcome: core.NotSent, Message: message, Cause: cause}
 }
 
-// attemptKey is the key of an attempt's number in its context.
+// attemptKey is the key of an attempt in its context.
 type attemptKey struct{}
+
+// attemptValue is what its context tells of an attempt that is not the first.
+type attemptValue struct {
+	number int
+	hedge  bool
+}
 
 // AttemptOf returns the number of the attempt that ctx, as an interceptor of a group's connection got it,
 // belongs to: 1 for the first, and for hedges, which are sent beside it, the next.
 func AttemptOf(ctx context.Context) int {
-	if number, ok := ctx.Value(attemptKey{}).(int); ok {
-		return number
+	if value, ok := ctx.Value(attemptKey{}).(attemptValue); ok {
+		return value.number
 	}
 	return 1
+}
+
+// IsHedge reports whether ctx, as an interceptor of a group's connection got it, belongs to a hedge: an attempt beside
+// another one that goes on.
+func IsHedge(ctx context.Context) bool {
+	value, ok := ctx.Value(attemptKey{}).(attemptValue)
+	return ok && value.hedge
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/delegate"
 )
 
@@ -16,6 +17,8 @@ type Stats struct {
 	Retries, Hedges, HedgesWon int64
 	// Budget is how many retries and hedges are allowed at the moment.
 	Budget float64
+	// Clients is what all connections have counted so far, those that have left too; as far as they are Edict's.
+	Clients edict.ClientStats
 }
 
 // EndpointStats is a look at an endpoint.
@@ -34,6 +37,7 @@ type ConnectionStats struct {
 	InFlight      int           // calls of the group
 	RoundTripTime time.Duration // 0 if it was not measured
 	Since         time.Time     // when it became ready; zero if it never was
+	Client        edict.ClientStats
 }
 
 // Stats returns a look at the group. It is for people and their instruments, not for each call.
@@ -53,16 +57,30 @@ func (g *Group[T]) Stats() Stats {
 	}
 	g.pool.mu.Lock()
 	leaving := slices.Clone(g.pool.leaving)
+	known := slices.Clone(g.pool.known)
+	s.Clients = g.pool.left
 	g.pool.mu.Unlock()
 	for _, m := range leaving {
 		s.Leaving = append(s.Leaving, m.stats())
 	}
+	for _, m := range known {
+		s.Clients.Add(m.clientStats())
+	}
 	return s
+}
+
+// clientStats returns what the connection has counted, if it does count.
+func (m *member[T]) clientStats() edict.ClientStats {
+	if counting, ok := m.sender.(interface{ Stats() edict.ClientStats }); ok {
+		return counting.Stats()
+	}
+	return edict.ClientStats{}
 }
 
 func (m *member[T]) stats() ConnectionStats {
 	s := ConnectionStats{
 		Address: m.endpoint.address, State: m.sender.State(), InFlight: int(m.inFlight.Load()), RoundTripTime: m.sender.RoundTripTime(),
+		Client: m.clientStats(),
 	}
 	if since := m.ready.Load(); since != 0 {
 		s.Since = time.Unix(0, since)

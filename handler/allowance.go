@@ -50,6 +50,8 @@ type Stats struct {
 	Pings, Ignored uint64
 	// Canceled commands were running.
 	Canceled uint64
+	// CreditWaits is how often a result could not be sent at once, because the caller had not taken those before.
+	CreditWaits uint64
 }
 
 // Add adds other to s.
@@ -59,10 +61,11 @@ func (s *Stats) Add(other Stats) {
 	s.Pings += other.Pings
 	s.Ignored += other.Ignored
 	s.Canceled += other.Canceled
+	s.CreditWaits += other.CreditWaits
 }
 
 // counters are the Stats as the read loop counts them.
-type counters struct{ refused, pings, ignored, canceled atomic.Uint64 }
+type counters struct{ refused, pings, ignored, canceled, creditWaits atomic.Uint64 }
 
 // Stats returns the counters of the connection. Any goroutine may call it.
 func (c *Connection) Stats() Stats {
@@ -72,6 +75,7 @@ func (c *Connection) Stats() Stats {
 	return Stats{
 		Commands: commands, Refused: c.counters.refused.Load(),
 		Pings: c.counters.pings.Load(), Ignored: c.counters.ignored.Load(), Canceled: c.counters.canceled.Load(),
+		CreditWaits: c.counters.creditWaits.Load(),
 	}
 }
 

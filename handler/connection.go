@@ -280,7 +280,7 @@ func (c *Connection) start(frame *core.Frame) error {
 		c.invoker.lanes.arrive(&c.arrivals, t.turn)
 	}
 	if len(frame.Metadata) > 0 {
-		t.ctx.extraLocked().metadata = append([]byte(nil), frame.Metadata...)
+		t.ctx.keepMetadata(frame.Metadata)
 	}
 	if frame.Flags&core.FlagTimeout != 0 {
 		t.ctx.setDeadline(frame.Timeout)
@@ -332,7 +332,7 @@ func (c *Connection) accept(frame *core.Frame) (core.Executor, *core.Error) {
 		return nil, core.Errorf(core.InvalidArgument, "the command takes inputs on one side only")
 	}
 	if len(frame.Metadata) > 0 {
-		if _, err := core.DecodeMetadata(frame.Metadata); err != nil {
+		if err := core.CheckMetadata(frame.Metadata); err != nil {
 			return nil, core.AsError(err)
 		}
 	}

@@ -1,9 +1,12 @@
 package handler
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edict-go/edict/core"
@@ -38,6 +41,24 @@ type contextExtra struct {
 	inputs   *inputs              // nil if there are none; constant
 	turn     *turn                // ordered commands only; constant
 	number   *number              // numbered commands only; constant
+	sent     atomic.Int64         // bytes of the results of a stream
+}
+
+// extraWithSpace is a contextExtra with a place for a few metadata, such as a traceparent.
+type extraWithSpace struct {
+	contextExtra
+	space [96]byte
+}
+
+// keepMetadata keeps a copy of encoded metadata. Called by the read loop, before others know of c.
+func (c *commandContext) keepMetadata(encoded []byte) {
+	if c.extra == nil {
+		extra := &extraWithSpace{}
+		extra.metadata = append(extra.space[:0], encoded...)
+		c.extra = &extra.contextExtra
+		return
+	}
+	c.extra.metadata = bytes.Clone(encoded)
 }
 
 func (c *commandContext) extraLocked() *contextExtra {
@@ -185,6 +206,16 @@ func (c *commandContext) Metadata() core.Metadata {
 	return metadata
 }
 
+// metadataValue returns the first value of a key, which is in lower case, of what came with the command.
+func (c *commandContext) metadataValue(key string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil {
+		return ""
+	}
+	return core.LookUpMetadata(c.extra.metadata, key)
+}
+
 // SetMetadata implements core.Scope.
 func (c *commandContext) SetMetadata(key string, values ...string) {
 	c.mu.Lock()
@@ -213,9 +244,7 @@ func (c *commandContext) Buffer(ctx context.Context, size int) (*core.Buffer, er
 	if err := account.Wait(ctx, core.BufferSize(size), core.ForWork); err != nil {
 		return nil, err
 	}
-	buffer := core.GetBuffer(size)
-	buffer.Adopt(account, core.BufferSize(size))
-	return buffer, nil
+	return core.GetCharged(account, size), nil
 }
 
 // SendResult implements core.ResultSender.
@@ -227,14 +256,18 @@ func (c *commandContext) SendResult(ctx context.Context, buffer *core.Buffer) (a
 		return false, context.Cause(ctx)
 	}
 	large := len(buffer.Bytes) > maxKeptBuffer
-	if large && !buffer.Charge(c.connection.account, cap(buffer.Bytes), core.ForWork) {
+	if large && !chargeResult(buffer, c.connection.account) {
 		buffer.Release()
 		return true, nil
 	}
+	uncompressed := len(buffer.Bytes)
 	if compressor := c.connection.config.Compressor; compressor != nil {
 		compressor.Compress(buffer)
 	}
-	return c.sendEncoded(ctx, buffer)
+	if again, err = c.sendEncoded(ctx, buffer); !again && err == nil {
+		c.extra.sent.Add(int64(uncompressed))
+	}
+	return again, err
 }
 
 // sendEncoded sends a result that is charged and compressed as need be.
@@ -267,9 +300,15 @@ func (c *commandContext) sendEncoded(ctx context.Context, buffer *core.Buffer) (
 	}
 	if err != nil {
 		c.extra.credit.Return(size + core.ResultOverhead) // the caller will not see it, so it would not make room for it
-		return false, c.sendError(err)
+		return false, c.sendError(ctx, err)
 	}
 	return false, nil
+}
+
+// chargeResult charges a buffer for the result that is in it, or reports that there is no room. If that was waited
+// for already it is enough: a codec that makes a larger slice than it needs would have it waited for for ever.
+func chargeResult(buffer *core.Buffer, account *core.Account) bool {
+	return buffer.Charge(account, cap(buffer.Bytes), core.ForWork) || buffer.Charged() >= len(buffer.Bytes)
 }
 
 // within returns a context that ends with ctx and with the command's.
@@ -284,6 +323,7 @@ func (c *commandContext) within(ctx context.Context) (_ context.Context, stop fu
 
 // waitForCredit waits until the caller takes results.
 func (c *commandContext) waitForCredit(ctx context.Context) error {
+	waited := false
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -291,6 +331,10 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 		wait := c.extra.credit.Ready()
 		if wait == nil {
 			return nil
+		}
+		if !waited {
+			waited = true
+			c.connection.counters.creditWaits.Add(1)
 		}
 		select {
 		case <-wait:
@@ -301,9 +345,14 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 	}
 }
 
-func (c *commandContext) sendError(err error) error {
+// sendError returns what the command gets if a result could not be sent with ctx. That the connection is lost is a cancel,
+// which the command's context learns of a moment later.
+func (c *commandContext) sendError(ctx context.Context, err error) error {
 	if e := c.Err(); e != nil {
 		return e
 	}
-	return err
+	if _, refused := errors.AsType[*core.Error](err); refused || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", context.Canceled, err)
 }

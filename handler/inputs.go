@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/edict-go/edict/core"
 )
@@ -13,7 +14,8 @@ import (
 type inputs struct {
 	ctx *commandContext
 
-	window core.Window // owned by Exec's goroutine
+	window core.Window  // owned by Exec's goroutine
+	taken  atomic.Int64 // bytes that Exec has taken, not compressed
 
 	mu       sync.Mutex // guards the following
 	queue    []*core.Buffer
@@ -120,6 +122,7 @@ func (i *inputs) ReceiveInput(ctx context.Context) (*core.Buffer, error) {
 				i.fail(err)
 				return nil, err
 			}
+			i.taken.Add(int64(len(buffer.Bytes)))
 			return buffer, nil
 		case i.failure != nil:
 			defer i.mu.Unlock()

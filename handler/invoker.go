@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +28,44 @@ type Call struct {
 	core.Scope
 
 	observers, inputObservers []func(any) error
+
+	context    *commandContext
+	logContext context.Context // nil: context
+	begun      bool            // Exec was called
+	received   int             // bytes of the encoded command
+	replied    int             // bytes of the encoded result, if there is one only
+}
+
+// LogWith sets the context with which the server logs a panic of the command: one that an interceptor has made, so that
+// a slog.Handler finds in it what the interceptor has added, the trace for example.
+func (c *Call) LogWith(ctx context.Context) { c.logContext = ctx }
+
+// MetadataValue returns the first value of a key in the metadata that came with the command, or "". It is
+// Metadata().Get for those who ask for some keys of each command: it decodes nothing else.
+func (c *Call) MetadataValue(key string) string {
+	if c.context == nil { // a fake, in a test of an interceptor
+		return c.Metadata().Get(key)
+	}
+	return c.context.metadataValue(strings.ToLower(key))
+}
+
+// Begun reports whether the command's Exec was called. For after next has returned: an error means that the command
+// was refused, if it is false, and else that it was executed.
+func (c *Call) Begun() bool { return c.begun }
+
+// Stats returns the sizes of the command with the inputs taken, and of the results. For after next has returned.
+func (c *Call) Stats() core.CallStats {
+	stats := core.CallStats{RequestBytes: int64(c.received), ResponseBytes: int64(c.replied)}
+	if c.context == nil {
+		return stats
+	}
+	if c.Stream {
+		stats.ResponseBytes += c.context.extra.sent.Load()
+	}
+	if c.Inputs {
+		stats.RequestBytes += c.context.extra.inputs.taken.Load()
+	}
+	return stats
 }
 
 // OnInput makes observe see each input when the command takes it, in the goroutine that does. If it

@@ -32,6 +32,7 @@ type task struct {
 	call    *Call
 	cost    int // what it counts for in Connection.held
 	charged int // what is charged for the decoded command, if it is large
+	size    int // of the encoded command, when it is inflated
 }
 
 var tasks = sync.Pool{New: func() any { return new(task) }}
@@ -80,6 +81,12 @@ func (t *task) run() (waits bool) {
 		t.end(err)
 	}()
 	err = t.inflate()
+	if t.turn == nil || t.turn.execute == nil { // else it is decoded already
+		t.size = len(t.body)
+		if t.buffer != nil {
+			t.size = t.buffer.Len()
+		}
+	}
 	switch {
 	case err != nil:
 	case t.turn == nil:
@@ -148,7 +155,11 @@ func (t *task) inflate() error {
 
 // panicked logs a panic with its stack, which is not for the caller to see.
 func (t *task) panicked(cause any) error {
-	t.connection.invoker.config.Logger.Error("edict: command panicked",
+	var ctx context.Context = t.ctx
+	if t.call != nil && t.call.logContext != nil {
+		ctx = t.call.logContext
+	}
+	t.connection.invoker.config.Logger.ErrorContext(ctx, "edict: command panicked",
 		"command", t.name, "peer", t.connection.peerName(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 	return core.Errorf(core.Internal, "the command panicked; the server's log has the details")
 }
@@ -274,13 +285,16 @@ func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Inter
 
 // Intercept implements core.Execution.
 func (t *task) Intercept(ctx context.Context, command any, next func(context.Context) error) error {
-	t.call = &Call{Name: t.name, Command: command, Stream: t.executor.Stream(), Inputs: t.executor.Inputs(), Scope: t.ctx}
+	t.call = &Call{
+		Name: t.name, Command: command, Stream: t.executor.Stream(), Inputs: t.executor.Inputs(), Scope: t.ctx,
+		context: t.ctx, received: t.size,
+	}
 	return t.intercept(ctx, t.connection.invoker.config.Interceptors, next)
 }
 
 func (t *task) intercept(ctx context.Context, interceptors []Interceptor, next func(context.Context) error) error {
-	if len(interceptors) == 0 {
-		return next(ctx)
+	if len(interceptors) == 1 {
+		return interceptors[0](ctx, t.call, next)
 	}
 	return interceptors[0](ctx, t.call, func(ctx context.Context) error {
 		return t.intercept(ctx, interceptors[1:], next)
@@ -302,8 +316,14 @@ func (t *task) Begin() error {
 		}
 	}
 	t.begun = true
+	if t.call != nil {
+		t.call.begun = true
+	}
 	return nil
 }
+
+// Observed implements core.Execution.
+func (t *task) Observed() bool { return t.call != nil && len(t.call.observers) > 0 }
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {
@@ -346,21 +366,23 @@ func (t *task) waitForScratch(size int) error {
 	if err := t.connection.account.Wait(t.ctx, held, core.ForWork); err != nil {
 		return err
 	}
-	t.scratch = core.GetBuffer(size)
-	t.scratch.Adopt(t.connection.account, held)
+	t.scratch = core.GetCharged(t.connection.account, size)
 	return nil
 }
 
 // Reply implements core.Execution.
 func (t *task) Reply(encoded []byte) (again bool, err error) {
 	t.scratch.Bytes, t.scratch.Compressed = encoded, false
-	if size := len(encoded); size > maxKeptBuffer && !t.scratch.Charge(t.connection.account, cap(encoded), core.ForWork) {
+	if size := len(encoded); size > maxKeptBuffer && !chargeResult(t.scratch, t.connection.account) {
 		err := t.waitForScratch(size)
 		return err == nil, err
 	}
 	t.scratch.Trim() // of what was guessed
 	if compressor := t.connection.config.Compressor; compressor != nil {
 		compressor.Compress(t.scratch)
+	}
+	if t.call != nil {
+		t.call.replied = len(encoded)
 	}
 	t.replied = true
 	return false, nil

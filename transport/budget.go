@@ -71,6 +71,7 @@ func (w *writer) takeLocked(short int) bool {
 func (w *writer) waitForBudget(ctx context.Context, short int) error {
 	claim := w.owner.account.Claim(short, core.ForWork)
 	room := w.roomLocked()
+	w.counters.waits++
 	w.mu.Unlock()
 	defer w.mu.Lock()
 	select {

@@ -35,7 +35,9 @@ type reader struct {
 	data     []byte       // received, not yet taken; aliases buffer
 	position core.Position
 
-	received atomic.Uint64 // bytes read so far; the one field that others may read
+	received atomic.Uint64 // bytes read so far; others may read it, and
+	counted  atomic.Uint64 // frames, as of the last read
+	frames   uint64        // so far, as far as their headers are known
 
 	frame  core.Frame   // the frame that parse returns, or whose payload is coming
 	large  *core.Buffer // if not nil: the payload of frame, in part; with part, perhaps some before it
@@ -165,16 +167,19 @@ func (r *reader) parseNext() (*core.Frame, error) {
 	r.frame.End = r.position + HeaderSize + core.Position(length)
 	switch {
 	case r.isPart():
+		r.frames++
 		r.frameStart = r.position
 		r.discard(HeaderSize)
 		return r.parsePart(length)
 	case int64(length) > int64(r.owner.config.MaxReceive):
+		r.frames++
 		r.frameStart = r.position
 		r.discard(HeaderSize)
 		r.frame.Oversize = true
 		r.skip = int64(length)
 		return r.parseSkipped()
 	case length >= core.LargeBody:
+		r.frames++
 		return r.startLarge(int(length), firstSize(int(length)))
 	}
 	total := HeaderSize + int(length)
@@ -182,6 +187,7 @@ func (r *reader) parseNext() (*core.Frame, error) {
 		return nil, nil
 	}
 	r.afterLarge = false
+	r.frames++
 	payload := r.data[HeaderSize:total:total]
 	r.discard(total)
 	if err := parsePayload(&r.frame, payload); err != nil {
@@ -304,6 +310,7 @@ func (r *reader) largeSpace() []byte {
 // target returns where the next bytes of the connection go: straight to the buffer of a large
 // payload, if one is coming, else behind data.
 func (r *reader) target() []byte {
+	r.counted.Store(r.frames)
 	if r.large != nil {
 		return r.largeSpace()
 	}
@@ -404,8 +411,8 @@ func (r *reader) readSome() error {
 			return err
 		}
 	}
-	if r.running && r.buffer != nil && r.busy == (cap(r.buffer.Bytes) < readSize) {
-		r.idle() // target gets one of the other size
+	if r.running && r.buffer != nil && (r.busy == (cap(r.buffer.Bytes) < readSize) || r.buffer.Charged() > 0) {
+		r.idle() // target gets one of the other size, or one that is not charged, as shrink has done for a frame in part
 	}
 	for {
 		n, err := r.owner.conn.Read(r.target())

@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"bytes"
+	"io"
 	"testing"
 	"time"
 
@@ -59,3 +61,37 @@ func TestAPartialFrameHoldsLittle(t *testing.T) {
 		}
 	}
 }
+
+// The buffer that was counted while a frame was incomplete is given back when that is complete and the reader waits
+// for another one, whatever its size: pools have all sizes.
+func TestAFrameThatWasIncompleteIsNotCounted(t *testing.T) {
+	frame := AppendFrame(nil, core.Frame{Kind: core.KindCommand, Body: make([]byte, 3000)})
+	for _, size := range []int{5 << 10, readSize - 1, readSize, 2 * readSize} {
+		budget := core.NewBudget(1 << 20)
+		account := budget.NewAccount(0)
+		waits := false
+		c := NewConn(&scripted{source: io.MultiReader(bytes.NewReader(frame[2500:]), readerFunc(func([]byte) (int, error) {
+			waits = true
+			if account.Used() != 0 {
+				t.Errorf("a buffer of %d bytes: %d are counted", size, account.Used())
+			}
+			return 0, io.EOF
+		}))}, Config{})
+		c.SetBudget(account, func(*core.Frame) int { return 0 })
+		r := &c.reader
+		r.running, r.busy = true, true
+		r.buffer = &core.Buffer{Bytes: make([]byte, 0, size)}
+		r.data = append(r.buffer.Bytes, frame[:2500]...)
+		if got, err := r.next(); got == nil || err != nil {
+			t.Fatal(got, err)
+		}
+		if _, err := r.next(); err != io.EOF || !waits {
+			t.Fatal(err)
+		}
+		r.release()
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(target []byte) (int, error) { return f(target) }

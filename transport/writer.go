@@ -54,7 +54,8 @@ type writer struct {
 	underway  int           // what the last batch taken occupies; 0 if nobody writes
 	reserved  int           // of the account, for what is queued
 	posted    int           // bytes of pending that Post has queued
-	usual     int           // what batches need without large bodies: the most of late, decaying
+	counters  counters
+	usual     int // what batches need without large bodies: the most of late, decaying
 	writing   bool
 	// clearDeadline: the handshake is over, and its deadline for writing must be removed.
 	clearDeadline bool
@@ -189,6 +190,7 @@ func (c *Conn) SendPreface(preface [PrefaceSize]byte) {
 // fails (then it returns nil: the caller looks at err) or ctx ends.
 func (w *writer) waitForRoom(ctx context.Context) error {
 	room := w.roomLocked()
+	w.counters.waits++
 	w.mu.Unlock()
 	defer w.mu.Lock()
 	select {
@@ -301,6 +303,7 @@ func (w *writer) appendLocked(frame *core.Frame, length int) {
 	}
 	p.size += HeaderSize + length
 	w.appended += core.Position(HeaderSize + length)
+	w.counters.frames++
 }
 
 // combine writes what is pending, in the caller's goroutine, without ever waiting for the network.
@@ -355,6 +358,7 @@ func (w *writer) takeBatch() bool {
 	w.batch, w.pending = w.pending, w.batch
 	w.underway, w.posted = w.batch.copied(), 0
 	w.attempted = w.appended
+	w.counters.batches++
 	w.usual = max(len(w.batch.buffer.Bytes), w.usual-w.usual/16)
 	if w.replay != nil {
 		w.allParts = w.keepLocked(start, w.allParts[:0])

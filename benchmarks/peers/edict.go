@@ -15,30 +15,31 @@ import (
 )
 
 func init() {
-	registerEdict("edict-mus", "MUS, generated serializers", edictecho.MUS)
-	registerEdict("edict-json", "JSON of the standard library", json.Codec)
-	registerEdict("edict-msgpack", "MessagePack, structs as arrays", msgpack.Codec)
+	registerEdict("edict-mus", "MUS, generated serializers", edict.WithCodecs(edictecho.MUS))
+	registerEdict("edict-json", "JSON of the standard library", edict.WithCodecs(json.Codec))
+	registerEdict("edict-msgpack", "MessagePack, structs as arrays", edict.WithCodecs(msgpack.Codec))
+	registerEdict("edict-resume", "MUS; connections that are resumed, exactly once", edict.WithCodecs(edictecho.MUS), edict.WithResume(edict.Resume{}))
 	peer.Register(peer.Peer{
 		Name: "edict-protobuf", About: "Edict with its defaults and Protobuf messages as commands",
 		Serve: func(options peer.ServeOptions) (peer.Server, error) {
-			return serveEdict(&protoecho.Receiver{}, protoecho.Commands, protobuf.Codec, options)
+			return serveEdict(&protoecho.Receiver{}, protoecho.Commands, options, edict.WithCodecs(protobuf.Codec))
 		},
 		Dial: func(ctx context.Context, options peer.DialOptions) (peer.Client, error) {
-			client, err := dialEdict(ctx, protoecho.Commands, protobuf.Codec, options)
+			client, err := dialEdict(ctx, protoecho.Commands, options, edict.WithCodecs(protobuf.Codec))
 			return edictProtoClient{client}, err
 		},
 	})
 }
 
 // registerEdict registers a peer of the plain commands.
-func registerEdict(name, about string, codec edict.Codec) {
+func registerEdict(name, about string, both ...edict.Option) {
 	peer.Register(peer.Peer{
 		Name: name, About: "Edict with its defaults and " + about,
 		Serve: func(options peer.ServeOptions) (peer.Server, error) {
-			return serveEdict(&edictecho.Receiver{}, edictecho.Commands, codec, options)
+			return serveEdict(&edictecho.Receiver{}, edictecho.Commands, options, both...)
 		},
 		Dial: func(ctx context.Context, options peer.DialOptions) (peer.Client, error) {
-			client, err := dialEdict(ctx, edictecho.Commands, codec, options)
+			client, err := dialEdict(ctx, edictecho.Commands, options, both...)
 			return edictClient{client}, err
 		},
 	})
@@ -50,13 +51,17 @@ type edictServer struct {
 	ended    chan error
 }
 
-func serveEdict[T any](receiver T, commands *edict.Registry[T], codec edict.Codec, options peer.ServeOptions) (peer.Server, error) {
+func serveEdict[T any](receiver T, commands *edict.Registry[T], options peer.ServeOptions, both ...edict.Option) (peer.Server, error) {
 	listener, err := peer.Listen(options.TLS)
 	if err != nil {
 		return nil, err
 	}
+	var serving []edict.ServerOption
+	for _, option := range both {
+		serving = append(serving, option)
+	}
 	s := &edictServer{
-		server:   edict.NewServer(receiver, commands, edict.WithCodecs(codec)),
+		server:   edict.NewServer(receiver, commands, serving...),
 		listener: listener, ended: make(chan error, 1),
 	}
 	go func() { s.ended <- s.server.Serve(listener) }()
@@ -71,9 +76,14 @@ func (s *edictServer) Close() error {
 	return err
 }
 
-func dialEdict[T any](ctx context.Context, commands *edict.Registry[T], codec edict.Codec, options peer.DialOptions) (*edict.Client[T], error) {
-	return edict.Dial(ctx, options.Address, commands, edict.WithCodecs(codec),
-		edict.WithDialer(func(ctx context.Context) (net.Conn, error) { return peer.DialConn(ctx, options) }))
+func dialEdict[T any](ctx context.Context, commands *edict.Registry[T], options peer.DialOptions, both ...edict.Option) (*edict.Client[T], error) {
+	dialing := []edict.DialOption{
+		edict.WithDialer(func(ctx context.Context) (net.Conn, error) { return peer.DialConn(ctx, options) }),
+	}
+	for _, option := range both {
+		dialing = append(dialing, option)
+	}
+	return edict.Dial(ctx, options.Address, commands, dialing...)
 }
 
 type edictClient struct {

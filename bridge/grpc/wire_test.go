@@ -146,6 +146,7 @@ type execution struct {
 
 func (e *execution) Command() []byte               { return e.command }
 func (e *execution) Intercepted() bool             { return false }
+func (e *execution) Observed() bool                { return false }
 func (e *execution) Begin() error                  { e.begun = true; return nil }
 func (e *execution) Decoded()                      {}
 func (e *execution) Scratch(int) ([]byte, error)   { return nil, nil }

@@ -32,6 +32,11 @@ func (s *simulation) dialClient() action {
 		config.MaxInFlight = 2
 		l.maxInFlight = min(l.maxInFlight, 2)
 	}
+	var compressions []edict.Compression
+	if s.full {
+		compressions, config.CompressionThreshold = s.drawCompressions(), s.drawThreshold()
+		l.compression = s.agreed(compressions)
+	}
 	return action{name: fmt.Sprintf("dial %d", l.number), claims: "dial", do: func() {
 		s.links = append(s.links, l)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -39,8 +44,8 @@ func (s *simulation) dialClient() action {
 		l.shared = newContext(time.Time{}, s.one(2))
 		dial := tapDial(s.network.Dialer("server"), func(t *tap) { l.near = t })
 		l.dial = s.run(fmt.Sprint("Dial ", l.number), func() error {
-			client, err := edict.Dial(ctx, "simulation", commands, config,
-				edict.WithDialer(dial), edict.WithBudget(s.budget), edict.WithCodecs(plain{"c"}, plain{"a"}, plain{"b"}))
+			client, err := edict.Dial(ctx, "simulation", s.commands(), config,
+				edict.WithDialer(dial), edict.WithBudget(s.budget), edict.WithCompression(compressions...), edict.WithCodecs(plain{"c"}, plain{"a"}, plain{"b"}))
 			looked.Load()
 			if err == nil {
 				l.client = client
@@ -117,9 +122,15 @@ func (s *simulation) startCall() action {
 			c.fault = undecodable
 		}
 	}
+	if s.full && c.how != byBare && s.random.IntN(4) < s.config.inTurn {
+		c.inTurn, c.key = true, s.random.IntN(s.config.keys)
+	}
 	kind := s.random.IntN(8)
 	if l.warm && s.one(2) {
 		kind = 1
+	}
+	if kind == 1 && c.inTurn && !s.racing {
+		kind = 4 // of those that wait for their turn the server would refuse several at once
 	}
 	if kind == 1 && c.observes() && !s.racing {
 		kind = 4 // the invocation and the client would both hear of the context's end, in any order
@@ -134,8 +145,11 @@ func (s *simulation) startCall() action {
 	}
 	functionsFirst := s.one(2) && limit == 0 // see cancelCall
 	name := fmt.Sprintf("start %v on %d, %d bytes, fault %d, context %d %v", c, l.number, c.size, c.fault, kind, limit)
+	if c.inTurn {
+		name += fmt.Sprintf(", key %d", c.key)
+	}
 	return action{name: name, claims: "start", do: func() {
-		c.born = time.Now()
+		c.born, c.bornStep = time.Now(), s.step
 		switch {
 		case kind == 0: // no end
 		case kind == 1:
@@ -171,6 +185,9 @@ const fragment = 128 << 10
 // size draws the size of a letter's text.
 func (s *simulation) size() int {
 	if !s.one(s.config.large) {
+		if len(s.config.compressions) > 0 && s.one(3) {
+			return pick(s, 300, 1500, 5000)
+		}
 		return pick(s, 0, 0, 1, 10, 100, 500)
 	}
 	limit := s.config.maxFrame

@@ -70,9 +70,11 @@ func (a *bufferAudit) end(dropped bool) []string {
 	defer a.mu.Unlock()
 	problems := a.problems
 	for buffer, l := range a.out {
+		if l.life != a.life {
+			continue
+		}
 		by := trace(l.by[:])
 		switch {
-		case l.life != a.life:
 		case strings.Contains(by, "core.(*call).encode"), strings.Contains(by, "handler.(*task).Scratch"):
 			// These belong to a call or a task, which is kept for the next one, or to the garbage collector.
 		case dropped && strings.Contains(by, "core.(*Client).read"):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/edict-go/edict"
@@ -36,6 +37,8 @@ type call struct {
 	how    manner
 	size   int
 	fault  fault
+	inTurn bool // its command has an ordering key,
+	key    int  // this one; 0 is the empty one
 	shared bool // its context is the link's
 	bulk   bool // it gives way to others
 	ctx    context.Context
@@ -57,11 +60,13 @@ type call struct {
 	behind     int  // it was queued behind this call of Write, which had not come to an end; 0 if it was not
 	arrived    bool // at the server, all of it
 	deadline   time.Time
-	limited    bool // the server has that deadline for it
-	canceling  bool // a CANCEL was offered
-	told       bool // a CANCEL has arrived
-	available  int  // credit that the server has
-	credited   int  // bytes that the client has offered as credit
+	limited    bool  // the server has that deadline for it
+	canceling  bool  // a CANCEL was offered
+	told       bool  // a CANCEL has arrived
+	bodies     []int // of the results that have come to the client, on the wire
+	fedBodies  []int // of the inputs that have come to the server
+	available  int   // credit that the server has
+	credited   int   // bytes that the client has offered as credit
 	sentCount  int
 	lastSent   bool
 	readCount  int // results that have come to the client
@@ -75,6 +80,13 @@ type call struct {
 	lastRead   bool
 	lastStep   int          // in which it came
 	verdict    core.Outcome // that the frame which ended it has told; Executed for a success
+	body       int          // of its COMMAND, as it was on the wire
+	sent       int          // its place among all commands that were given to the network
+	place      int          // among all commands that have arrived
+	bornStep   int          // in which it was started
+	startStep  int          // in which Start has returned an exchange
+	waited     bool         // for its turn
+	doomed     bool         // its context had ended before it was its turn
 	seen       callView
 	judged     bool
 }
@@ -154,6 +166,11 @@ func (s sender) Start(ctx context.Context, request edict.Request[*lab]) (edict.E
 	return exchange, err
 }
 
+// named reports whether the call's COMMAND tells its number in its metadata.
+func (c *call) named() bool { return c.how == byBare || c.link.compression != "" }
+
+func (c *call) name() edict.Metadata { return edict.Metadata{callKey: {strconv.Itoa(c.id)}} }
+
 // live is the caller's goroutine. Started by the driver; ends when the call does, or when the driver
 // lets the caller leave.
 func (c *call) live() {
@@ -167,16 +184,25 @@ func (c *call) live() {
 	if c.bulk {
 		options = append(options, edict.WithBulk())
 	}
-	command := letter{Call: c.id, Size: c.size, Fault: c.fault}
+	if c.named() {
+		options = append(options, edict.WithMetadata(c.name()))
+	}
+	command := letter{Call: c.id, Size: c.size, Fault: c.fault, Key: c.key}
 	switch c.how {
 	case byCall:
-		reply, err := edict.Call(c.ctx, sender{c}, ask(command), options...)
+		var reply letter
+		var err error
+		if c.inTurn {
+			reply, err = edict.Call(c.ctx, sender{c}, askInTurn(command), options...)
+		} else {
+			reply, err = edict.Call(c.ctx, sender{c}, ask(command), options...)
+		}
 		c.end(reply, err)
 	case byBare:
-		_, err := edict.Call(c.ctx, sender{c}, bare{}, append(options, edict.WithMetadata(edict.Metadata{callKey: {strconv.Itoa(c.id)}}))...)
+		_, err := edict.Call(c.ctx, sender{c}, bare{}, options...)
 		c.end(letter{Call: c.id, Index: replyIndex}, err)
 	case byStart:
-		invocation, err := edict.Start(c.ctx, sender{c}, ask(command), options...)
+		invocation, err := c.startAsk(command, options)
 		looked.Load()
 		if err != nil {
 			c.end(letter{}, err)
@@ -192,9 +218,9 @@ func (c *call) live() {
 		c.end(reply, err)
 		_, c.again = invocation.Receive()
 	case byExchange:
-		c.exchange(list(command))
+		c.exchange(command)
 	case byInvocation:
-		invocation, err := edict.StartStream(c.ctx, sender{c}, list(command), options...)
+		invocation, err := c.startList(command, options)
 		looked.Load()
 		if err != nil {
 			c.err = err
@@ -202,7 +228,7 @@ func (c *call) live() {
 		}
 		c.takeFrom(invocation)
 	case byDuplex:
-		invocation, err := edict.StartDuplex(c.ctx, sender{c}, talk(command), options...)
+		invocation, err := c.startTalk(command, options)
 		looked.Load()
 		if err != nil {
 			c.err = err
@@ -212,7 +238,7 @@ func (c *call) live() {
 		go c.feed(invocation)
 		c.takeFrom(invocation.Invocation)
 	case byRange:
-		for result, err := range edict.Stream(c.ctx, sender{c}, list(command), options...) {
+		for result, err := range c.stream(command, options) {
 			looked.Load()
 			if err != nil {
 				c.err = err
@@ -269,8 +295,15 @@ func (c *call) feed(invocation *edict.DuplexInvocation[letter, letter]) {
 }
 
 // exchange takes a stream's results one by one, without the facade.
-func (c *call) exchange(command list) {
-	exchange, err := sender{c}.Start(c.ctx, edict.Request[*lab]{Command: command, Stream: true, Bulk: c.bulk})
+func (c *call) exchange(command letter) {
+	request := edict.Request[*lab]{Command: list(command), Stream: true, Bulk: c.bulk}
+	if c.inTurn {
+		request.Command = listInTurn(command)
+	}
+	if c.named() {
+		request.Metadata = c.name()
+	}
+	exchange, err := sender{c}.Start(c.ctx, request)
 	if err != nil {
 		c.err = err
 		return
@@ -361,7 +394,7 @@ func (s *simulation) judgeError(c *call, r *run) {
 	if !ok {
 		s.violated("call %d ended with %v, which has no *edict.Error", c.id, c.err)
 	}
-	if errors.Is(c.err, errMixedUp) {
+	if errors.Is(c.err, errMixedUp) || strings.Contains(c.err.Error(), errMixedUp.Error()) { // the client or the server
 		s.violated("call %d got somebody else's bytes: %v", c.id, c.err)
 	}
 	if c.again != nil && !errors.Is(c.again, c.err) {
@@ -395,11 +428,20 @@ func (s *simulation) judgeError(c *call, r *run) {
 	if c.behind > 0 && c.link.near.writes == c.behind && e.Outcome != edict.NotSent && e.Outcome != edict.Refused {
 		s.violated("call %d says %v, and nothing of it was given to the network: %v", c.id, e.Outcome, c.err)
 	}
+	if strings.Contains(e.Message, "budget") {
+		s.counted.noRoom++
+		if !s.tight || e.RetryAfter != core.BusyRetry {
+			s.violated("call %d found no room in the budget: %v, and should try again after %v", c.id, c.err, e.RetryAfter)
+		}
+	}
 	s.judgeReason(c, r, e)
 }
 
-// timeoutSize is what a deadline adds to a COMMAND.
-const timeoutSize = 8
+// timeoutSize is what a deadline adds to a COMMAND, metadataSize what its number in the metadata does, at most.
+const (
+	timeoutSize  = 8
+	metadataSize = 16
+)
 
 // judgeReason checks that an error tells a reason that there was. There may be more than one.
 func (s *simulation) judgeReason(c *call, r *run, e *edict.Error) {
@@ -417,7 +459,8 @@ func (s *simulation) judgeReason(c *call, r *run, e *edict.Error) {
 		{c.lastRead && c.verdict == edict.Refused, e.Remote, "it was refused"},
 		{c.lastRead && r != nil, s.toldByRun(c, r, e), "its command has ended"},
 		{c.fault == unencodable, e.Code == edict.InvalidArgument && e.Outcome == edict.NotSent, "it can't be encoded"},
-		{c.size+letterHead+timeoutSize > s.config.maxFrame, e.Code == edict.ResourceExhausted && e.Outcome == edict.NotSent, "it is too large"},
+		{c.size+letterHead+timeoutSize > s.config.maxFrame || c.named() && c.size+letterHead+timeoutSize+metadataSize > s.config.maxFrame, e.Code == edict.ResourceExhausted && e.Outcome == edict.NotSent, "it is too large"},
+		{s.tight, s.noRoom(e) && (e.Outcome == edict.Refused) == (r == nil), "there was no room"},
 		{r != nil && r.spoiled, e.Code == edict.Internal && e.Outcome == edict.Executed, "its result can't be decoded"},
 	} {
 		if reason.told && reason.was {

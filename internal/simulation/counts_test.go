@@ -11,6 +11,11 @@ type counts struct {
 	seeds, steps, cuts, drains                                         int
 	calls, streams, executed, succeeded, failed, refused, lost, unsent int
 	withdrawn, padded, cancelled, results, inputs, parts, grown        int
+	// Of commands in turn: those that ran, that waited for their turn, and whose context ended meanwhile.
+	inTurn, waited, doomed int
+	compressed, attacks    int // frames; hostile clients
+	// Calls that found no room in the budget, and steps after which somebody waited for some.
+	noRoom, short int
 }
 
 // count adds up what has happened.
@@ -24,7 +29,14 @@ func (s *simulation) count() {
 			met   bool
 			count *int
 		}{
-			{c.how.stream(), &n.streams}, {c.padded, &n.padded}, {c.told, &n.cancelled}, {c.whole && c.size > fragment, &n.parts}, {c.grew, &n.grown},
+			{c.how.stream(), &n.streams},
+			{c.padded, &n.padded},
+			{c.told, &n.cancelled},
+			{c.whole && c.size > fragment, &n.parts},
+			{c.grew, &n.grown},
+			{c.inTurn && s.lab.runs[c.id] != nil, &n.inTurn},
+			{c.waited, &n.waited},
+			{c.waited && c.doomed, &n.doomed},
 		} {
 			if holds.met {
 				*holds.count++

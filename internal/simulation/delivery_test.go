@@ -17,7 +17,16 @@ func (s *simulation) deliver(number int, d edicttest.Direction) action {
 	if l.connection == nil || l.far == nil || l.gone() || l.connection.Pending(d) == 0 && !l.connection.EndPending(d) {
 		return action{}
 	}
+	if reader := l.reader(d); s.full && reader.closed { // it reads nothing, so there is no order in which it would
+		return action{name: fmt.Sprintf("deliver on %d %v what nobody reads", l.number, d), claims: [2]int{l.number, int(d)}, do: func() {
+			l.connection.Deliver(d, l.connection.Pending(d))
+		}}
+	}
 	from, to, cut := l.safe(d)
+	if s.racing && s.full { // there is no need to be safe
+		_, _, end := l.pending(d)
+		to, cut = max(to, end), false
+	}
 	if cut {
 		return action{name: fmt.Sprintf("cut %d, which would end", l.number), do: l.sever}
 	}
@@ -33,6 +42,14 @@ func (s *simulation) deliver(number int, d edicttest.Direction) action {
 	return action{name: name, claims: [2]int{l.number, int(d)}, do: func() { l.move(d, from, until) }}
 }
 
+// reader returns the end that reads what goes in direction d.
+func (l *link) reader(d edicttest.Direction) *tap {
+	if d == edicttest.ToClient {
+		return l.near
+	}
+	return l.far
+}
+
 // gone reports whether nothing moves on the connection any more.
 func (l *link) gone() bool { return l.cut || l.near.closed && l.far.closed }
 
@@ -42,10 +59,7 @@ func (l *link) move(d edicttest.Direction, from, until int) {
 		l.connection.Deliver(d, until-from)
 		return
 	}
-	reader := l.far
-	if d == edicttest.ToClient {
-		reader = l.near
-	}
+	reader := l.reader(d)
 	for {
 		l.connection.Deliver(d, until-from)
 		synctest.Wait()
@@ -67,7 +81,7 @@ func (l *link) safe(d edicttest.Direction) (from, to int, cut bool) {
 	to = from
 	for i := range frames {
 		f := &frames[i]
-		alone := l.writes(d, f)
+		alone := l.writes(d, f) || l.inTurn(d, f) && l.connection.EndPending(d)
 		if i > 0 && (alone || d == edicttest.ToServer && l.room(edicttest.ToClient) < (i+1)*refusalRoom) {
 			return from, to, false
 		}
@@ -105,8 +119,11 @@ func (l *link) whole(d edicttest.Direction, until int) int {
 	frames, _, _ := l.pending(d)
 	for i := range frames {
 		f := &frames[i]
-		beside := i > 0 && frames[i-1].quiet() || i+1 < len(frames) && frames[i+1].quiet()
-		if f.quiet() && beside && f.start < until {
+		quiet := func(i int) bool {
+			return i >= 0 && i < len(frames) && frames[i].quiet() && !l.inTurn(d, &frames[i])
+		}
+		beside := quiet(i-1) || quiet(i+1)
+		if quiet(i) && beside && f.start < until {
 			until = max(until, f.end)
 		}
 	}
@@ -124,7 +141,9 @@ func (l *link) writes(d edicttest.Direction, f *frame) bool {
 		case core.KindHello, core.KindCredit:
 			return true
 		case core.KindCommand:
-			return f.fault != sound
+			return f.fault != sound || f.compressed() && l.s.calls[f.call].fault != sound
+		case core.KindCancel:
+			return l.inTurn(d, f) // a worker refuses it if it waits
 		case core.KindInput:
 			c := l.calls[f.sequence]
 			return c != nil && l.s.lab.runs[c.id] != nil && l.s.lab.runs[c.id].state == taking

@@ -19,13 +19,22 @@
 // that follows what it may say: see model_test.go, whose checks run after every step. docs/guarantees.md
 // has the table of the guarantees and of the tests that hold them.
 //
+// # Kinds of lives
+//
+// The lives of TestSimulation have what every application uses. A full life (see the type life) has more, as its seed
+// chooses: commands in order by key, compression, and hostile clients, each of which attacks and leaves
+// within one step. Its seeds tell one story, too. A tight life is a full one with a budget that is used up all the
+// time. Several who wait for it are let go on at once, and what a buffer counts for depends on the pools, so its
+// story is only nearly the same each time, and so is that of a racing life, in which several steps are made at once.
+// Full lives draw more from their seeds, so that those of TestSimulation stay what they were.
+//
 // # Running it
 //
 //	go test ./internal/simulation                        # some hundred seeds
 //	go test ./internal/simulation -edict.seeds=1000000   # as long as it takes
-//	go test ./internal/simulation -run 'TestSimulation$' -edict.seed=N -edict.story -v   # one, with its story
+//	go test ./internal/simulation -run 'TestSimulation(OfFullLives)?$' -edict.seed=N -edict.story -v   # one, with its story
 //
 // What is not simulated: the path of the writer that needs no goroutine of its own (a system call that never
-// waits, on TCP and Unix sockets), TLS, commands in order by key, and, but for TestSimulationOfRaces, what
-// goroutines do to each other within one step. The ordinary tests and the soak are for those.
+// waits, on TCP and Unix sockets), TLS, hostile servers, and, but for the tests of races, what goroutines do to
+// each other within one step. The ordinary tests and the soak are for those.
 package simulation

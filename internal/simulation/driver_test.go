@@ -31,6 +31,11 @@ type settings struct {
 	heavy             bool // there is more to write than is queued
 	large             int  // one call in so many has a large body
 	patient           bool
+	keys              int                 // of commands in turn, the empty one included; 0 if there are no such commands
+	inTurn            int                 // so many of 4 calls have one
+	compressions      []edict.Compression // that the server has
+	threshold         int                 // from which it compresses
+	hostile           int                 // clients that are still to come
 }
 
 func (c settings) String() string {
@@ -39,8 +44,15 @@ func (c settings) String() string {
 
 const writeTimeout = 7 * time.Second
 
-// calmShare is a quarter of the budget.
-const calmShare = 1 << 28
+// life is what there may be in the life of a seed.
+type life struct {
+	// racing: some steps are made at once; see race.
+	racing bool
+	// full: commands in turn, compression and hostile clients, as the seed chooses.
+	full bool
+	// tight: the budget is small; see budget_test.go. Such a life is a full one.
+	tight bool
+}
 
 // simulation is the life of one seed. The driver's goroutine owns it.
 type simulation struct {
@@ -53,14 +65,20 @@ type simulation struct {
 	lab      *lab
 	server   *edict.Server
 	budget   *edict.Budget // of the server and all clients
-	served   *operation
-	links    []*link
-	calls    []*call
-	jobs     []*operation // Shutdowns and Closes under way, and those that have ended
+	// calmShare is a quarter of the budget, which is taken from the start.
+	calmShare int64
+	served    *operation
+	links     []*link
+	calls     []*call
+	jobs      []*operation // Shutdowns and Closes under way, and those that have ended
 
 	draining bool // the server's Shutdown was called
 	hasty    bool // its Close was, or Shutdown's context has ended
 	racing   bool // some steps are made at once; see race
+	full     bool // see life
+	tight    bool // see life
+
+	turns ordering
 
 	step    int
 	doing   string // what the step does
@@ -79,6 +97,7 @@ type link struct {
 	dial        *operation
 	giveUp      context.CancelFunc // of the dial
 	client      *edict.Client[*lab]
+	compression string         // that both sides must agree on; empty for none
 	shared      *callerContext // which many of its calls have
 	warm        bool           // shared was used often enough to be watched
 
@@ -136,10 +155,10 @@ func (s *simulation) note(format string, arguments ...any) {
 }
 
 // live runs the life of a seed and returns the hash of its story. It must be called in a bubble.
-func live(t *testing.T, seed uint64, racing bool) (uint64, *simulation) {
+func live(t *testing.T, seed uint64, kind life) (uint64, *simulation) {
 	before := runtime.NumGoroutine()
 	buffers.begin()
-	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: &lab{runs: map[int]*run{}}, racing: racing}
+	s := &simulation{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), accepted: make(chan *tap, 8), lab: newLab(), racing: kind.racing, full: kind.full || kind.tight, tight: kind.tight}
 	s.begin()
 	problem := s.guard(func() {
 		for s.step < s.config.steps && !s.deserted() {
@@ -208,6 +227,31 @@ func (s *simulation) guard(f func()) (problem string) {
 	return ""
 }
 
+// beginFull chooses what there is in full lives only.
+func (s *simulation) beginFull() {
+	s.config.keys, s.config.inTurn = 4, 1
+	switch {
+	case !s.one(2):
+	case s.config.heavy:
+		s.config.keys, s.config.inTurn = 3, 3
+	default: // most wait for each other
+		s.config.keys, s.config.inTurn = 3, 3
+		s.config.maxInFlight, s.config.maxInFlightServer = 8, pick(s, 8, 100)
+	}
+	s.config.compressions, s.config.threshold = s.drawCompressions(), s.drawThreshold()
+	s.config.hostile = pick(s, 0, 1, 2)
+	if s.tight { // those would be refused for the budget's sake
+		s.config.hostile, s.config.large = 0, pick(s, 2, 4)
+	}
+}
+
+func (s *simulation) commands() *edict.Registry[*lab] {
+	if s.full {
+		return fullCommands
+	}
+	return commands
+}
+
 // pick draws one of some values.
 func pick[V any](s *simulation, values ...V) V { return values[s.random.IntN(len(values))] }
 
@@ -226,26 +270,30 @@ func (s *simulation) begin() {
 		large:             pick(s, 5, 15, 40),
 		patient:           s.one(2),
 	}
-	if s.one(25) { // so many and large that what is queued for the network has no more room
+	if s.one(25) && !s.tight { // so many and large that what is queued for the network has no more room
 		s.config.maxInFlight, s.config.maxInFlightServer, s.config.buffer, s.config.large = 24, 100, 2000, 1
 		s.config.heavy = true
 	}
-	if s.one(10) { // so large that they are sent in parts
+	if s.one(10) && !s.tight { // so large that they are sent in parts
 		s.config.maxFrame, s.config.large = 400<<10, 3
+	}
+	if s.full {
+		s.beginFull()
 	}
 	s.network = edicttest.New(edicttest.Config{Manual: true, Seed: s.seed, Link: edicttest.Link{Buffer: s.config.buffer}})
 	listener, err := s.network.Listen("server")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.budget = edict.NewBudget(1 << 30)
-	s.budget.NewAccount(0).Take(calmShare, core.ForWork) // so that nothing is kept that is not needed
-	s.server = edict.NewServer(s.lab, commands,
+	s.budget = edict.NewBudget(s.drawBudget())
+	s.calmShare = s.budget.Limit() / 4
+	s.budget.NewAccount(0).Take(int(s.calmShare), core.ForWork) // so that nothing is kept that is not needed
+	s.server = edict.NewServer(s.lab, s.commands(),
 		edict.ServerConfig{
 			Name: "server", MaxFrame: s.config.maxFrame, MaxInFlight: s.config.maxInFlight, MaxInFlightServer: s.config.maxInFlightServer,
-			Window: s.config.window, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go
+			Window: s.config.window, CompressionThreshold: s.config.threshold, IdleWorkers: pick(s, 1, 2, 100), WriteTimeout: writeTimeout, KeepaliveInterval: -1, // see keepalive_test.go
 		},
-		edict.WithBudget(s.budget), edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
+		edict.WithBudget(s.budget), edict.WithCompression(s.config.compressions...), edict.WithCodecs(plain{"b"}, plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
 	s.served = s.run("Serve", func() error { return s.server.Serve(tapListener{listener, s.accepted}) })
 	synctest.Wait()
 }
@@ -341,6 +389,8 @@ func (s *simulation) choose() action {
 		}
 		var a action
 		switch {
+		case s.full && s.one(50):
+			a = s.attackServer()
 		case n < 440:
 			a = s.deliver(s.random.IntN(max(1, len(s.links))), edicttest.Direction(s.random.IntN(2)))
 		case n < 540:

@@ -45,6 +45,16 @@ func (s *simulation) abandon() {
 			}
 			synctest.Wait()
 		}
+		for again := true; again; { // those that waited for their turn, and of hostile clients
+			again = false
+			for _, r := range s.lab.runs {
+				if r.state == resting {
+					r.orders <- order{kind: orderFinish}
+					synctest.Wait()
+					again = true
+				}
+			}
+		}
 		for _, o := range s.jobs {
 			if o.cancel != nil {
 				o.cancel()
@@ -117,9 +127,13 @@ func (s *simulation) finish() {
 			}
 		}
 	}
-	for _, c := range s.calls { // those whose end nobody waited for
-		if r := s.lab.runs[c.id]; r != nil && r.state == resting {
-			s.act(s.order(c, order{kind: orderFinish}))
+	for again := true; again; { // those whose end nobody waited for, and then those that waited for their turn
+		again = false
+		for _, c := range s.calls {
+			if r := s.lab.runs[c.id]; r != nil && r.state == resting {
+				s.act(s.order(c, order{kind: orderFinish}))
+				again = true
+			}
 		}
 	}
 	s.act(action{name: "a while passes", do: func() { time.Sleep(10 * time.Second) }})
@@ -149,6 +163,9 @@ func (s *simulation) finish() {
 		if l.client != nil && (l.alive() || l.client.InFlight() != 0) {
 			s.violated("client %d goes on, %d in flight", l.number, l.client.InFlight())
 		}
+	}
+	if used := s.budget.Used(); used != s.calmShare {
+		s.violated("%d bytes of the budget are in use at the end", used-s.calmShare)
 	}
 	s.count()
 }

@@ -29,7 +29,7 @@ type meeting struct {
 func meet(t *testing.T, serverOptions []edict.ServerOption, clientOptions []edict.DialOption) *meeting {
 	m := &meeting{
 		network: edicttest.New(edicttest.Config{Manual: true}), served: make(chan error, 1), accepted: make(chan *tap, 1),
-		lab: &lab{runs: map[int]*run{}},
+		lab: newLab(),
 	}
 	listener, err := m.network.Listen("server")
 	if err != nil {

@@ -47,7 +47,7 @@ func simulateKeepalive(t *testing.T, random *rand.Rand) {
 		t.Fatal(err)
 	}
 	accepted := make(chan *tap, 1)
-	server := edict.NewServer(&lab{runs: map[int]*run{}}, commands, edict.WithCodecs(plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)),
+	server := edict.NewServer(newLab(), commands, edict.WithCodecs(plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)),
 		edict.ServerConfig{KeepaliveInterval: i.intervals[1], KeepaliveTimeout: i.timeouts[1], HandshakeTimeout: time.Hour})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(tapListener{listener, accepted}) }()

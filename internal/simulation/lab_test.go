@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	"github.com/edict-go/edict"
-	"github.com/edict-go/edict/core"
 )
 
 // letter is what commands and results are made of: whose they are, a text of some size, and what goes
@@ -23,6 +22,7 @@ type letter struct {
 	Index int
 	Size  int // of the text, in bytes
 	Fault fault
+	Key   int // of a command in turn: its ordering key; 0 is the empty one
 }
 
 // fault is something wrong with a letter.
@@ -79,21 +79,31 @@ const (
 
 var commands = edict.Commands(edict.Unary[ask](), edict.ServerStream[list](), edict.Duplex[talk](), edict.Unary[bare]())
 
+// fullCommands are those of full lives.
+var fullCommands = edict.Commands(edict.Unary[ask](), edict.ServerStream[list](), edict.Duplex[talk](), edict.Unary[bare](),
+	edict.Unary[askInTurn](), edict.ServerStream[listInTurn](), edict.Duplex[talkInTurn]())
+
 // lab is the receiver: it keeps account of what is executed.
 type lab struct {
 	mu   sync.Mutex // guards the following; held briefly
 	runs map[int]*run
 	// twice has the calls that were executed more than once.
 	twice []int
+	// Of the commands in turn: which have begun, in that order; which has the turn of each key; which have begun
+	// while another had it.
+	begun    []int
+	holders  map[int]int
+	together [][2]int
 }
 
 // run is one execution of a command. Its Exec waits for orders, and writes to it only while it does not,
 // so the driver may read it whenever nothing moves.
 type run struct {
-	call   int
-	ctx    context.Context
-	codec  string
-	orders chan order
+	call        int
+	ctx         context.Context
+	codec       string
+	compression string
+	orders      chan order
 
 	state    runState
 	sent     int      // results that Send has taken
@@ -105,7 +115,8 @@ type run struct {
 	taken    []letter // the inputs that Receive has returned
 	sawEnd   bool     // Receive has returned io.EOF
 	ending   orderKind
-	returned error // what Exec returned
+	returned error  // what Exec returned
+	ended    func() // called when it does, if not nil
 	seen     runView
 }
 
@@ -178,7 +189,7 @@ func (k orderKind) String() string {
 // begin notes that the command of a call runs.
 func (l *lab) begin(ctx context.Context, call int) *run {
 	looked.Load()
-	r := &run{call: call, ctx: ctx, codec: edict.PeerOf(ctx).Codec, orders: make(chan order)}
+	r := &run{call: call, ctx: ctx, codec: edict.PeerOf(ctx).Codec, compression: edict.PeerOf(ctx).Compression, orders: make(chan order)}
 	edict.SetMetadata(ctx, answerKey, strconv.Itoa(call))
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,6 +221,9 @@ func (r *run) serve(ctx context.Context, inputs edict.Source[letter], results ed
 	defer func() {
 		r.returned = err
 		r.state = over
+		if r.ended != nil {
+			r.ended()
+		}
 	}()
 	for o := range r.orders {
 		r.ending = o.kind
@@ -271,6 +285,11 @@ func (plain) Check(reflect.Type) error { return nil }
 // letterHead is the size of a letter without its text.
 const letterHead = 16
 
+// keyShift is where the key begins in the field of the fault.
+const keyShift = 8
+
+func faultOf(field int) fault { return fault(field & (1<<keyShift - 1)) }
+
 // text is long enough for any letter, from any of 251 beginnings.
 var text = func() []byte {
 	t := make([]byte, maxText+251)
@@ -294,6 +313,12 @@ func (plain) Append(dst []byte, value any) ([]byte, error) {
 		l = letter(value)
 	case talk:
 		l = letter(value)
+	case askInTurn:
+		l = letter(value)
+	case listInTurn:
+		l = letter(value)
+	case talkInTurn:
+		l = letter(value)
 	case letter:
 		l = value
 	default:
@@ -302,7 +327,7 @@ func (plain) Append(dst []byte, value any) ([]byte, error) {
 	if l.Fault == unencodable {
 		return dst, errors.New("unencodable")
 	}
-	for _, field := range []int{l.Call, l.Index, l.Size, int(l.Fault)} {
+	for _, field := range []int{l.Call, l.Index, l.Size, int(l.Fault) | l.Key<<keyShift} {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(field))
 	}
 	return append(dst, l.text()...), nil
@@ -322,7 +347,7 @@ func (plain) Decode(src []byte, target any) error {
 		return fmt.Errorf("%d bytes", len(src))
 	}
 	field := func(i int) int { return int(binary.LittleEndian.Uint32(src[4*i:])) }
-	l = letter{Call: field(0), Index: field(1), Size: field(2), Fault: fault(field(3))}
+	l = letter{Call: field(0), Index: field(1), Size: field(2), Fault: faultOf(field(3)), Key: field(3) >> keyShift}
 	if l.Size != len(src)-letterHead || !bytes.Equal(src[letterHead:], l.text()) {
 		return errMixedUp
 	}
@@ -336,6 +361,12 @@ func (plain) Decode(src []byte, target any) error {
 		*target = list(l)
 	case *talk:
 		*target = talk(l)
+	case *askInTurn:
+		*target = askInTurn(l)
+	case *listInTurn:
+		*target = listInTurn(l)
+	case *talkInTurn:
+		*target = talkInTurn(l)
 	case *letter:
 		*target = l
 	}
@@ -344,6 +375,3 @@ func (plain) Decode(src []byte, target any) error {
 
 // errMixedUp means that bytes have changed on their way: no seed may see it.
 var errMixedUp = errors.New("the bytes are not those that were encoded")
-
-// costOf is what a result of a size costs in the window.
-func costOf(size int) int { return letterHead + size + core.ResultOverhead }

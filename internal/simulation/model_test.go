@@ -42,36 +42,9 @@ func (s *simulation) observe() {
 	}
 	s.checkBudget()
 	s.checkCalls()
+	s.checkOrder()
 	s.checkRuns()
 	s.checkLinks()
-}
-
-// checkBudget checks that nothing is counted as held when nothing is.
-func (s *simulation) checkBudget() {
-	used, limit := s.budget.Used()-calmShare, s.budget.Limit()-calmShare
-	if used < 0 || used > limit {
-		s.violated("%d bytes of the budget are in use, of %d", used, limit)
-	}
-	used -= int64(s.server.Connections()) * core.ConnectionCost
-	if used == 0 || s.server.InFlight() > 0 {
-		return
-	}
-	for _, c := range s.calls {
-		if !c.over {
-			return
-		}
-	}
-	for _, l := range s.links {
-		if l.client == nil {
-			continue
-		}
-		near, _, _ := l.pending(edicttest.ToServer)
-		far, _, _ := l.pending(edicttest.ToClient)
-		if l.client.InFlight() > 0 || l.near.writing || l.far.writing || len(near)+len(far) > 0 {
-			return
-		}
-	}
-	s.violated("%d bytes of the budget are in use, and nothing is held", used)
 }
 
 // wrote tells of a frame, unless the connection has been closed by its writer since: then it depends on
@@ -85,6 +58,7 @@ func (l *link) wrote(who string, end *tap, f *frame) {
 // clientOffered checks a frame that a client has given to the network.
 func (s *simulation) clientOffered(l *link, f *frame) {
 	l.wrote("client", l.near, f)
+	s.checkCompressed(l, f)
 	switch f.kind {
 	case core.KindCommand:
 		c := s.calls[f.call]
@@ -110,7 +84,9 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 		if l.goAwayRead && l.goAwayAt.Before(c.born) {
 			s.violated("%v was sent after GOAWAY", c)
 		}
-		c.offered, c.sequence = true, f.sequence
+		s.checkSent(c)
+		s.turns.sent++
+		c.offered, c.sequence, c.sent = true, f.sequence, s.turns.sent
 		c.available, c.room = firstWindow(l.window), firstWindow(s.config.window)
 		l.calls[f.sequence] = c
 		l.slots[f.sequence.Slot()] = c
@@ -131,10 +107,11 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 			s.violated("CREDIT for the unknown call %v", f.sequence)
 		}
 		c.credited += int(f.number)
-		taken := 0
-		for _, result := range c.results {
-			taken += costOf(result.Size)
+		count := len(c.results)
+		if s.tight && c.inside { // one more may be taken already, and wait for room to be inflated
+			count++
 		}
+		taken := sum(c.bodies, min(count, len(c.bodies)))
 		grown := l.window - firstWindow(l.window)
 		if r := s.lab.runs[c.id]; c.credited > taken+grown && (r == nil || !r.spoiled) { // one that can't be decoded was taken, too
 			s.violated("%v gave %d bytes of credit, and its caller has taken %d", c, c.credited, taken)
@@ -163,6 +140,15 @@ func (s *simulation) clientOffered(l *link, f *frame) {
 	}
 }
 
+// sum returns what the first n messages have cost in their window.
+func sum(bodies []int, n int) int {
+	cost := n * core.ResultOverhead
+	for _, body := range bodies[:min(n, len(bodies))] {
+		cost += body
+	}
+	return cost
+}
+
 // firstWindow is the window with which a stream begins, if it may grow to limit.
 func firstWindow(limit int) int { return min(limit, core.DefaultWindow) }
 
@@ -184,7 +170,7 @@ func (s *simulation) inputOffered(c *call, f *frame) {
 		return
 	case f.first && c.room <= 0:
 		s.violated("%v sent an input beyond its window: it had %d", c, c.room)
-	case f.first && f.index != c.inputs:
+	case f.first && f.index != c.inputs && !f.compressed():
 		s.violated("%v sent input %d where %d should be", c, f.index, c.inputs)
 	}
 	if f.whole {
@@ -216,7 +202,9 @@ func (s *simulation) serverRead(l *link, f *frame) {
 		if !f.whole {
 			return
 		}
-		c.arrived = true
+		c.arrived, c.body = true, f.body
+		s.turns.arrived++
+		c.place = s.turns.arrived
 		if f.timeout >= 0 {
 			c.limited, c.deadline = true, f.at.Add(f.timeout)
 		}
@@ -233,6 +221,7 @@ func (s *simulation) serverRead(l *link, f *frame) {
 	case core.KindInput:
 		if c != nil && f.whole {
 			c.came++
+			c.fedBodies = append(c.fedBodies, f.body)
 		}
 	case core.KindInputEnd:
 		if c != nil {
@@ -244,6 +233,7 @@ func (s *simulation) serverRead(l *link, f *frame) {
 // serverOffered checks a frame that the server has given to the network.
 func (s *simulation) serverOffered(l *link, f *frame) {
 	l.wrote("server", l.far, f)
+	s.checkCompressed(l, f)
 	if f.kind == core.KindGoAway {
 		l.goAwaySent, l.accepted = true, int(f.number)
 		if int(f.number) > l.far.read.size {
@@ -267,10 +257,7 @@ func (s *simulation) serverOffered(l *link, f *frame) {
 	}
 	if f.kind == core.KindCredit {
 		c.given += int(f.number)
-		taken := 0
-		for _, input := range s.lab.runs[c.id].taken {
-			taken += costOf(input.Size)
-		}
+		taken := sum(c.fedBodies, len(s.lab.runs[c.id].taken))
 		c.grew = c.grew || c.given > taken
 		if c.given > taken+s.config.window-firstWindow(s.config.window) {
 			s.violated("the server gave %v %d bytes of credit, and its command has taken %d", c, c.given, taken)
@@ -281,7 +268,7 @@ func (s *simulation) serverOffered(l *link, f *frame) {
 		if f.first && c.available <= 0 {
 			s.violated("%v got a result beyond its window: it had %d", c, c.available)
 		}
-		if f.first && f.index != c.sentCount {
+		if f.first && f.index != c.sentCount && !f.compressed() {
 			s.violated("%v got result %d where %d should be", c, f.index, c.sentCount)
 		}
 		if f.whole {
@@ -321,6 +308,7 @@ func (s *simulation) clientRead(l *link, f *frame) {
 	case core.KindResult:
 		if f.whole {
 			c.readCount++
+			c.bodies = append(c.bodies, f.body)
 		}
 	case core.KindCredit:
 		c.room += int(f.number)
@@ -360,14 +348,15 @@ func (s *simulation) checkCalls() {
 			s.violated("%v waits, and its client has ended", c)
 		case c.started && c.canceled:
 			s.violated("%v waits, and was cancelled", c)
-		case c.started && c.lastRead:
+		case c.started && c.lastRead && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits, and its end has come", c)
-		case c.started && c.how.stream() && c.readCount > len(c.results):
+		case c.started && c.how.stream() && c.readCount > len(c.results) && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits for a result, and %d have come that it has not taken", c, c.readCount-len(c.results))
 		case c.started && c.link.goAwayRead && c.refusedByGoAway():
 			s.violated("%v waits, and GOAWAY has refused it", c)
-		case !c.started && (c.link.goAwayRead || c.link.shutting) && !c.link.full():
+		case !c.started && (c.link.goAwayRead || c.link.shutting) && !c.link.full() && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits for a place, and there will be none", c)
+		case !c.started && c.how.stream() && s.waits(firstWindow(c.link.window), core.ForCalls), !c.started && s.waits(mostWanted, core.ForWork):
 		case !c.started && c.link.client.InFlight() < c.link.maxInFlight && !c.link.full():
 			s.violated("%v waits for a place, and %d of %d are taken", c, c.link.client.InFlight(), c.link.maxInFlight)
 		}
@@ -380,7 +369,7 @@ func (s *simulation) checkInputs(c *call, r *run) {
 		switch {
 		case c.ctx.Err() != nil || !c.link.alive() || c.over || c.canceled || c.lastRead:
 			s.violated("%v waits to send an input, and it has ended", c)
-		case c.offered && c.room > 0 && !c.link.near.writing:
+		case c.offered && c.room > 0 && !c.link.near.writing && !s.waits(mostWanted, core.ForWork):
 			s.violated("%v waits to send an input, and it has %d bytes of credit", c, c.room)
 		}
 	}
@@ -395,9 +384,9 @@ func (s *simulation) checkInputs(c *call, r *run) {
 	switch {
 	case r.sawEnd && (!c.feedEnd || len(r.taken) != len(c.fed)):
 		s.violated("the command of %v saw the end of its inputs after %d of %d", c, len(r.taken), len(c.fed))
-	case r.state == taking && (r.ctx.Err() != nil || c.came > len(r.taken) || c.cameEnd):
+	case r.state == taking && (r.ctx.Err() != nil || (c.came > len(r.taken) || c.cameEnd) && !s.waits(mostWanted, core.ForWork)):
 		s.violated("the command of %v waits for an input, and %d of %d have come, the end %v, %v", c, c.came, len(r.taken), c.cameEnd, r.ctx.Err())
-	case r.stopped != nil && r.ctx.Err() == nil:
+	case r.stopped != nil && r.ctx.Err() == nil && !s.noRoom(r.stopped):
 		s.violated("the command of %v was told %v instead of an input", c, r.stopped)
 	}
 }
@@ -428,12 +417,18 @@ func (s *simulation) checkAfter(c *call, r *run) {
 func (s *simulation) checkRuns() {
 	now := time.Now()
 	perLink := map[*link]int{}
-	active, ending := 0, 0
+	active, ending, waiting := 0, 0, 0
 	for _, c := range s.calls {
 		r := s.lab.runs[c.id]
 		if r == nil || r.state == over {
-			if r != nil && !c.lastSent && c.link.far.writing {
+			if r != nil && !c.lastSent && (c.link.far.writing || s.waits(mostWanted, core.ForWork)) {
 				ending++ // its last frame may wait for room in the queue
+			}
+			switch s.waitsForTurn(c) {
+			case yes:
+				waiting++
+			case maybe:
+				ending++
 			}
 			continue
 		}
@@ -450,7 +445,7 @@ func (s *simulation) checkRuns() {
 		case errors.Is(err, context.DeadlineExceeded) && !passed, errors.Is(err, context.Canceled) && !c.told && !c.link.far.closed:
 			s.violated("the context of %v has ended for another reason than %v", c, err)
 		}
-		if r.state == sending && (err != nil || c.available > 0 && !c.link.far.writing) {
+		if r.state == sending && (err != nil || c.available > 0 && !c.link.far.writing && !s.waits(mostWanted, core.ForWork)) {
 			s.violated("%v waits in Send: its context says %v, and it has %d bytes of credit", c, err, c.available)
 		}
 		select {
@@ -464,17 +459,17 @@ func (s *simulation) checkRuns() {
 			}
 		}
 	}
-	if n := s.server.InFlight(); n < active || n > active+ending {
-		s.violated("the server says that %d commands are in flight, and %d are", n, active)
+	if n := s.server.InFlight(); n < active+waiting || n > active+waiting+ending {
+		s.violated("the server says that %d commands are in flight, and %d are", n, active+waiting)
 	}
-	if active > s.config.maxInFlightServer {
+	if active+waiting > s.config.maxInFlightServer {
 		s.violated("%d commands run, and the server takes %d", active, s.config.maxInFlightServer)
 	}
 	for _, o := range s.jobs {
 		if o.ended && errors.Is(o.err, errInUse) {
 			s.violated("%s has returned, and %v", o.name, o.err)
 		}
-		if o.ended && o.err == nil && o.drains && (active > 0 || s.server.Connections() > 0) {
+		if o.ended && o.err == nil && o.drains && (active+waiting > 0 || s.server.Connections() > 0) {
 			s.violated("Shutdown has returned, and %d commands run on %d connections", active, s.server.Connections())
 		}
 	}
@@ -491,6 +486,7 @@ func (s *simulation) checkLinks() {
 		if l.client == nil {
 			continue
 		}
+		s.checkCompression(l)
 		inFlight, unsure := 0, 0
 		for _, c := range s.calls {
 			switch {

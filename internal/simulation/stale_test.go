@@ -24,7 +24,7 @@ func TestFrameOfAnEarlierGenerationIsIgnored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &lab{runs: map[int]*run{}}
+		l := newLab()
 		server := edict.NewServer(l, commands, edict.ServerConfig{Window: 100}, edict.WithCodecs(plain{"a"}), edict.WithLogger(slog.New(slog.DiscardHandler)))
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(listener) }()

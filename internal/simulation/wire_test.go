@@ -50,6 +50,15 @@ func (f *frame) last() bool {
 	return f.whole && (f.kind == core.KindEnd || f.kind == core.KindError || f.kind == core.KindResult && f.flags&core.FlagLast != 0)
 }
 
+// compressed reports whether the frame's body is.
+func (f *frame) compressed() bool {
+	switch f.kind {
+	case core.KindCommand, core.KindPadding, core.KindInput, core.KindResult:
+		return f.flags&core.FlagCompressed != 0
+	}
+	return false
+}
+
 // quiet reports whether it makes no difference in which order the frame comes with its like.
 func (f *frame) quiet() bool { return f.kind == core.KindCancel || f.kind == core.KindPadding }
 
@@ -114,11 +123,14 @@ func (w *wire) complete() {
 		}
 		p, f.body = p[4+length:], f.body-4-length
 	}
+	if f.compressed() { // what is in it is known by the metadata, or not at all
+		p = nil
+	}
 	switch f.kind {
 	case core.KindCommand, core.KindPadding:
 		if len(p) >= letterHead {
 			f.call = int(binary.LittleEndian.Uint32(p))
-			f.fault = fault(binary.LittleEndian.Uint32(p[12:]))
+			f.fault = faultOf(int(binary.LittleEndian.Uint32(p[12:])))
 		}
 	case core.KindResult, core.KindInput:
 		f.call = -1
@@ -175,6 +187,9 @@ func (w *wire) join(f *frame) {
 		w.parts[f.sequence] = &kept
 	}
 }
+
+// within reports whether a part of a frame, or of a message, has passed, and not the rest.
+func (w *wire) within() bool { return len(w.prefix) > 0 || len(w.parts) > 0 }
 
 // fresh returns the frames that have passed since the last time.
 func (w *wire) fresh() []frame {

@@ -1,0 +1,125 @@
+package edictotel
+
+import (
+	"context"
+	"io"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/group"
+)
+
+// ClientInterceptor returns the client's interceptor. It should be the outermost one, unless others make the trace that
+// calls belong to. Beneath a group it sees each attempt.
+func (t *Telemetry) ClientInterceptor() edict.ClientInterceptor { return t.client.interceptClient }
+
+func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
+	e := &clientExchange{side: s, command: s.command(call.Name), stream: call.Stream, began: s.telemetry.now()}
+	ctx, e.span = s.begin(ctx, e.command)
+	e.ctx = ctx
+	if e.span != nil && e.span.IsRecording() {
+		if number := group.AttemptOf(ctx); number > 1 {
+			e.span.SetAttributes(attemptKey.Int(number))
+		}
+		if group.IsHedge(ctx) {
+			e.span.SetAttributes(hedgeKey.Bool(true))
+		}
+	}
+	s.telemetry.settings.propagator.Inject(ctx, (*clientCarrier)(call))
+	returned := false
+	defer func() {
+		if !returned { // encoding the command has panicked
+			e.finish(edict.Errorf(edict.Internal, "panic"), edict.NotSent, edict.CallStats{})
+		}
+	}()
+	exchange, err := next(ctx, call)
+	returned = true
+	if err != nil {
+		e.finish(err, edict.OutcomeOf(err), edict.CallStats{})
+		return nil, err
+	}
+	e.Exchange = exchange
+	return e, nil
+}
+
+// clientExchange is a call that is to be recorded when it has ended.
+type clientExchange struct {
+	edict.Exchange
+	side    *side
+	command *command
+	stream  bool
+	began   time.Duration
+	ctx     context.Context
+	span    trace.Span // nil if there is none
+
+	received bool  // Receive has told the end, which is
+	err      error // nil is well
+	finished atomic.Bool
+	canceled atomic.Bool
+}
+
+// Receive implements core.Exchange.
+func (e *clientExchange) Receive() (core.Message, error) {
+	message, err := e.Exchange.Receive()
+	switch {
+	case err == io.EOF, err == nil && !e.stream:
+		e.received, e.err = true, nil
+	case err != nil:
+		e.received, e.err = true, err
+	}
+	return message, err
+}
+
+// Cancel implements core.Exchange. Whoever has cancelled a call may drop it, so that nobody closes it.
+func (e *clientExchange) Cancel(cause error) {
+	e.Exchange.Cancel(cause)
+	if e.span != nil && e.span.IsRecording() && !e.canceled.Swap(true) {
+		runtime.SetFinalizer(e, (*clientExchange).drop)
+	}
+}
+
+// drop ends the span of a call that was cancelled and dropped; it is the finalizer.
+func (e *clientExchange) drop() { e.finish(errLeft, edict.OutcomeUnknown, edict.CallStats{}) }
+
+// errLeft is how a call ends whose caller takes no more results.
+var errLeft error = &edict.Error{Code: edict.Canceled, Message: "the caller takes no more results"}
+
+// Close implements core.Exchange.
+func (e *clientExchange) Close() {
+	if !e.received {
+		e.err = errLeft
+	}
+	stats := edict.StatsOf(e.Exchange)
+	e.Exchange.Close()
+	e.finish(e.err, edict.OutcomeOf(e.err), stats)
+}
+
+// CallStats implements core.Measured.
+func (e *clientExchange) CallStats() edict.CallStats { return edict.StatsOf(e.Exchange) }
+
+// finish records the call, once.
+func (e *clientExchange) finish(err error, outcome edict.Outcome, stats edict.CallStats) {
+	if e.finished.Swap(true) {
+		return
+	}
+	e.side.end(e.ctx, e.command, e.command.shard(), e.span, e.side.telemetry.now()-e.began, err, outcome, err == errLeft, stats)
+}
+
+// clientCarrier lets a propagator write to the metadata of a command. It is a propagation.TextMapCarrier.
+type clientCarrier edict.ClientCall
+
+func (c *clientCarrier) Get(key string) string { return c.Metadata.Get(key) }
+func (c *clientCarrier) Set(key, value string) { (*edict.ClientCall)(c).SetMetadata(key, value) }
+
+func (c *clientCarrier) Keys() []string {
+	var keys []string
+	for key := range c.Metadata {
+		keys = append(keys, key)
+	}
+	return keys
+}
