@@ -42,6 +42,7 @@ type counts struct {
 	CutOff      int // outcome unknown by a direct route, whose server drained well
 	Unfinished  int // answered as executed, and Exec had not returned
 	Torn        int // outcome unknown by a route that is resumed, and nothing had happened to its server
+	Strangers   int // sessions by a route that is resumed, after another one and though nothing had happened to its server
 	Forgotten   int // outcome unknown for a lost connection, and the server has a journal
 }
 
@@ -89,7 +90,7 @@ const maxAhead = 1 << 20
 func audit(clients, servers map[int]audited, promises map[string]promise) (counts, error) {
 	b := &books{calls: map[int][]ledgerEntry{}, promises: promises}
 	for _, client := range clients {
-		err := readRecords(client.log, b.begin, func(r record) { b.end(r, servers[r.server].ending == drained) })
+		err := readRecords(client.log, b.begin, func(r record) { b.end(r, servers[r.server].ending == drained) }, b.newSession)
 		if err != nil {
 			return b.counts, err
 		}
@@ -158,11 +159,20 @@ func (b *books) judge(r record) {
 	}
 	count(&b.CutUnknown, r.cut)
 	switch {
-	case !slices.ContainsFunc(promise.disturbed, func(i interval) bool { return i.overlaps(r.began, r.finished) }):
+	case !promise.wasDisturbed(r.began, r.finished):
 		b.Torn++
 	case promise.durable && lost && !r.inputs: // inputs are not in the journal
 		b.Forgotten++
 	}
+}
+
+func (p *promise) wasDisturbed(from, to int64) bool {
+	return slices.ContainsFunc(p.disturbed, func(i interval) bool { return i.overlaps(from, to) })
+}
+
+func (b *books) newSession(route string, from, to int64) {
+	promise, ok := b.promises[route]
+	count(&b.Strangers, ok && !promise.wasDisturbed(from, to))
 }
 
 // come notes how far a command has come.
@@ -263,6 +273,7 @@ func (c counts) rows() []row {
 		{"cut off, though the server ended well", c.CutOff, true},
 		{"answered before its end", c.Unfinished, true},
 		{"resumed route, cut off for nothing", c.Torn, true},
+		{"sessions lost for nothing", c.Strangers, true},
 		{"journal, and yet cut off", c.Forgotten, true},
 	}
 }

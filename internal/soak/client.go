@@ -36,7 +36,7 @@ func runClient(c *child) error {
 
 	var keepers, callers, reporting sync.WaitGroup
 	for _, line := range work.lines {
-		keepers.Go(func() { line.keep(keeping, clientTLS) })
+		keepers.Go(func() { line.keep(keeping, clientTLS, c.log) })
 	}
 	for i := range c.config.Callers {
 		callers.Go(func() { work.call(calling, i) })
@@ -95,6 +95,10 @@ type line struct {
 	client  *edict.Client[*ledger]
 	changed chan struct{} // closed and replaced when client changes
 	closing bool
+
+	// Owned by the observer's goroutine.
+	sessions uint64 // so far
+	without  int64  // since when there is no connection, in microseconds; 0 while there is one
 }
 
 const (
@@ -110,10 +114,11 @@ const (
 // until ctx ends or the line is closing. A client that resumes does all of that itself.
 //
 // Started by runClient, which ends and waits for it.
-func (l *line) keep(ctx context.Context, clientTLS *tls.Config) {
+func (l *line) keep(ctx context.Context, clientTLS *tls.Config, log *os.File) {
 	config := edict.ClientConfig{HandshakeTimeout: dialTimeout, WriteTimeout: writeTimeout}
 	if l.Resumes {
 		client, err := edict.NewClient(l.Address, commands, edict.WithTLS(clientTLS), config, edict.WithResume(edict.Resume{}),
+			edict.WithStateObserver(func(change edict.StateChange) { l.observe(change, log) }),
 			edict.WithReconnect(edict.Reconnect{Initial: minBackoff, Max: maxBackoff, Timeout: dialTimeout}))
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", l.Name, err)
@@ -152,6 +157,23 @@ func (l *line) keep(ctx context.Context, clientTLS *tls.Config) {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// observe notes in the log when the server has not known the client again.
+func (l *line) observe(change edict.StateChange, log *os.File) {
+	now := time.Now().UnixMicro()
+	if change.To != edict.StateReady {
+		if l.without == 0 {
+			l.without = now
+		}
+		return
+	}
+	stats := l.stats()
+	sessions := max(stats.Connections-stats.Resumed, 1) // there may be no client yet
+	if sessions > l.sessions && l.sessions > 0 {
+		write(log, appendSession(nil, l.Name, l.without, now))
+	}
+	l.sessions, l.without = max(l.sessions, sessions), 0
 }
 
 // set sets the client that callers get, or refuses it because the line is closing.
@@ -339,7 +361,7 @@ func (c *caller) begin(client *edict.Client[*ledger], stream bool) *attempt {
 	a.asked = time.Now()
 	a.began = a.asked.UnixMicro()
 	c.begun.Add(1)
-	c.write(appendBegun(nil, a.id))
+	write(c.log, appendBegun(nil, a.id))
 	a.ctx, a.cancel = context.Background(), func() {}
 	soon := time.Duration(c.random.ExpFloat64() * float64(10*time.Millisecond))
 	switch n := c.random.IntN(10); {
@@ -373,7 +395,7 @@ func (c *caller) end(a *attempt, err, want error) {
 	if a.wrong || a.gap || a.late || a.odd || resumes {
 		fmt.Fprintf(os.Stderr, "call %x, %+v: %v\n", uint64(a.id), a.problems, err)
 	}
-	c.write(appendEnded(nil, a.record))
+	write(c.log, appendEnded(nil, a.record))
 	c.ended.Add(1)
 }
 
@@ -403,8 +425,8 @@ func (c *caller) isOdd(a *attempt, err, want error, now time.Time) bool {
 }
 
 // write appends a line to the records. A process whose records are not complete is of no use.
-func (c *caller) write(line []byte) {
-	if _, err := c.log.Write(line); err != nil {
+func write(log *os.File, line []byte) {
+	if _, err := log.Write(line); err != nil {
 		fmt.Fprintln(os.Stderr, "the records:", err)
 		os.Exit(4)
 	}
@@ -426,8 +448,12 @@ func (c *caller) work(id callID) (work Work, want error) {
 
 // size draws the size of a text: most are small, some are beyond what is written without a copy.
 func (c *caller) size() int {
+	large := 1
+	if c.line.Resumes {
+		large = 6
+	}
 	switch n := c.random.IntN(200); {
-	case n < 1:
+	case n < large:
 		return c.random.IntN(200_000)
 	case n < 10:
 		return c.random.IntN(5_000)

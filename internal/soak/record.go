@@ -52,8 +52,9 @@ func appendStage(line []byte, s stage, id callID) []byte {
 	return append(strconv.AppendUint(append(line, byte(s), ' '), uint64(id), 16), '\n')
 }
 
-// A line of a client's records is "b id" for a call that begins, or "e id route server code outcome began finished flags"
-// for one that has ended.
+// A line of a client's records is "b id" for a call that begins, "e id route server code outcome began finished flags"
+// for one that has ended, or "n route from to" for a route that is resumed, and had a new session after it had none between
+// these times.
 
 func appendBegun(line []byte, id callID) []byte { return appendStage(line, 'b', id) }
 
@@ -65,12 +66,16 @@ func appendEnded(line []byte, r record) []byte {
 	return append(line, '\n')
 }
 
+func appendSession(line []byte, route string, from, to int64) []byte {
+	return fmt.Appendf(line, "n %s %d %d\n", route, from, to)
+}
+
 func (r *record) flags() []*bool {
 	return []*bool{&r.stream, &r.inputs, &r.cut, &r.leaving, &r.wrong, &r.gap, &r.late, &r.odd}
 }
 
-// readRecords calls begun and ended with the lines of a client's records.
-func readRecords(path string, begun func(callID), ended func(record)) error {
+// readRecords calls begun, ended and session with the lines of a client's records.
+func readRecords(path string, begun func(callID), ended func(record), session func(route string, from, to int64)) error {
 	return readLines(path, func(line string) error {
 		fields := strings.Fields(line)
 		switch {
@@ -82,6 +87,11 @@ func readRecords(path string, begun func(callID), ended func(record)) error {
 			r, err := parseEnded(fields)
 			ended(r)
 			return err
+		case len(fields) == 4 && fields[0] == "n":
+			from, err := strconv.ParseInt(fields[2], 10, 64)
+			to, err2 := strconv.ParseInt(fields[3], 10, 64)
+			session(fields[1], from, to)
+			return errors.Join(err, err2)
 		}
 		return errors.New("malformed")
 	})
