@@ -302,6 +302,46 @@ func TestAnswersThatOvertake(t *testing.T) {
 	})
 }
 
+// notebook is a Journal that knows sessions only.
+type notebook map[core.SessionID]core.Identity
+
+func (notebook) Begin(core.CommandID) (*core.Record, error) { return nil, nil }
+func (notebook) End(core.CommandID, *core.Record) error     { return nil }
+func (notebook) Forget(core.SessionID, []uint64)            {}
+
+func (n notebook) Identity(id core.SessionID) (core.Identity, bool) {
+	identity, ok := n[id]
+	return identity, ok
+}
+
+func (n notebook) SetIdentity(id core.SessionID, identity core.Identity) error {
+	n[id] = identity
+	return nil
+}
+
+// The same, to a server that was restarted and has a journal.
+func TestAnswersOfARestartedServerThatOvertake(t *testing.T) {
+	known := notebook{}
+	atInn(t, SessionsConfig{Journal: known}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		g.carrier.Close(nil)
+		i.open("next", NewSessions(SessionsConfig{Journal: known}))
+		attempt := func(ticket Ticket) Ticket {
+			carrier, agreement, err := i.connect("next", "till", &ticket, 1<<20)
+			if err != nil || agreement.Resumed || agreement.Ticket.ID != g.ticket.ID {
+				t.Error(agreement, err)
+			}
+			carrier.Close(nil)
+			carrier.Wait()
+			synctest.Wait()
+			return *agreement.Ticket
+		}
+		next := attempt(g.ticket)
+		attempt(g.ticket)
+		attempt(next)
+	})
+}
+
 // Two that come at once with the same ticket never have the session both.
 func TestResumedTwiceAtOnce(t *testing.T) {
 	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {

@@ -319,6 +319,13 @@ func (s *Session) suspend(ctx context.Context, secret Secret, principal *core.Pr
 
 func (s *Session) release() { <-s.resuming }
 
+// offers reports whether secret is the one that the client was given last.
+func (s *Session) offers(secret Secret) bool {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	return s.identity.Offered.Equal(core.HashSecret(secret[:]))
+}
+
 // renew returns the ticket for the next time. The one that was used goes on working until the client has
 // certainly got this one. A client that shows it once more gets the same answer: it has tried several times, and
 // nobody knows which of the answers comes to it.
@@ -340,8 +347,8 @@ func (s *Session) renew(used Secret) (Ticket, error) {
 }
 
 // issue returns the ticket of a new session: one that goes on with the commands of an earlier one, if
-// that is remembered.
-func (s *Sessions) issue(greeting *hello, principal *core.Principal) (Ticket, core.Identity, error) {
+// that is remembered. before is a session that the client could not resume, nil if there was none.
+func (s *Sessions) issue(greeting *hello, principal *core.Principal, before *Session) (Ticket, core.Identity, error) {
 	var id core.SessionID
 	identity := identityOf(principal)
 	if greeting.resumes && s.config.Journal != nil {
@@ -351,6 +358,9 @@ func (s *Sessions) issue(greeting *hello, principal *core.Principal) (Ticket, co
 		}
 	}
 	ticket := newTicket(id, s.config.TTL)
+	if before != nil && before.id == id && !before.offers(greeting.resume.Secret) {
+		ticket = before.offered // as in renew
+	}
 	identity.Offered = core.HashSecret(ticket.Secret[:])
 	if s.config.Journal != nil {
 		return ticket, identity, s.config.Journal.SetIdentity(ticket.ID, identity)
