@@ -278,6 +278,75 @@ func TestJournal(t *testing.T) {
 	})
 }
 
+// Wherever the answers break off when a server is killed: the next one goes on behind what the client has.
+func TestJournalAtEveryByte(t *testing.T) {
+	cuts := 0
+	for n := int64(0); !t.Failed(); n++ {
+		cut := false
+		atEmptySite(t, func(t *testing.T, s *site) {
+			kept := openJournal(t)
+			kill := s.startWithJournal(kept)
+			client := s.client(edict.WithResume(edict.Resume{}))
+			s.network.RefuseDials("site", true)
+			s.network.Connections()[0].CutAfter(edicttest.ToClient, edicttest.Bytes(n))
+			stream, err := edict.StartStream(t.Context(), client, count{To: 5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := later(client, t.Context(), add{2, 3})
+			synctest.Wait()
+			executed := s.lab.executed.Load()
+			cut = len(s.network.Fired(edicttest.FaultCut)) > 0
+			kill()
+			s.startWithJournal(kept)
+			for want := range 5 {
+				if got, err := stream.Receive(); got != want || err != nil {
+					t.Errorf("%d, %v, want %d", got, err, want)
+				}
+			}
+			if _, err := stream.Receive(); err != io.EOF {
+				t.Error(err)
+			}
+			if got := <-sum; got.value != 5 || got.err != nil {
+				t.Error(got)
+			}
+			if again := s.lab.executed.Load() - executed; again > 1 || executed > 0 && again > 0 {
+				t.Errorf("%d were executed before, and %d after", executed, again)
+			}
+			if t.Failed() {
+				t.Logf("cut after %d bytes", n)
+			}
+		})
+		if !cut {
+			break
+		}
+		cuts++
+	}
+	if cuts < 200 {
+		t.Errorf("cut at %d bytes only", cuts)
+	}
+}
+
+// A server that has not the journal of the one before it knows nothing of what that one may have done.
+func TestJournalIsLost(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kill := s.startWithJournal(openJournal(t))
+		client := s.client(edict.WithResume(edict.Resume{}))
+		s.network.Connections()[0].Stall(edicttest.ToClient)
+		sum := later(client, t.Context(), add{2, 3})
+		synctest.Wait()
+		kill()
+		s.startWithJournal(openJournal(t))
+		got := <-sum
+		if edict.CodeOf(got.err) != edict.Unavailable || edict.OutcomeOf(got.err) != edict.OutcomeUnknown || s.lab.executed.Load() != 1 {
+			t.Errorf("%v; %d were executed", got, s.lab.executed.Load())
+		}
+		if n, err := edict.Call(t.Context(), client, add{3, 4}); n != 7 || err != nil {
+			t.Error(n, err)
+		}
+	})
+}
+
 // Results that the client has, the journal forgets.
 func TestJournalForgets(t *testing.T) {
 	atEmptySite(t, func(t *testing.T, s *site) {
