@@ -4,6 +4,7 @@ package edict_test
 
 import (
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/edict-go/edict"
@@ -31,6 +32,69 @@ func TestUnaryBudgetWithReconnect(t *testing.T) {
 	if size > 600+256 {
 		t.Errorf("%d bytes per call, at most 856 are in the budget", size)
 	}
+}
+
+// A connection on which one call was made and nothing happens occupies 8 KiB at most on each side: objects on the heap
+// and the stack of its goroutine. When all have had large results at once, nothing of these is left. (The limit is
+// twice as high then, for there are the server's idle workers too.)
+func TestIdleConnectionBudget(t *testing.T) {
+	const (
+		connections = 500
+		budget      = 8 << 10
+	)
+	address := "tcp://" + startBesieged(t, besiegedBudget+"=0")
+	var clients []*edict.Client[*besieged]
+	defer func() { // t.Cleanup would count too
+		for _, client := range clients {
+			_ = client.Close()
+		}
+	}()
+	call := func(client *edict.Client[*besieged], size int) {
+		if text, err := edict.Call(t.Context(), client, fill{size}); len(text) != size || err != nil {
+			t.Error(len(text), err)
+		}
+	}
+	connect := func() {
+		client, err := edict.Dial(t.Context(), address, siege)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, client)
+		call(client, 10)
+	}
+	measure := func() (client, server int64) {
+		now, err := edict.Call(t.Context(), clients[0], usage{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 { // what is pooled goes with the second collection
+			runtime.GC()
+		}
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		return int64(memory.HeapAlloc + memory.StackInuse), now.Live
+	}
+	connect()
+	clientBefore, serverBefore := measure()
+	within := func(limit int64, when string) {
+		t.Helper()
+		client, server := measure()
+		client, server = (client-clientBefore)/connections, (server-serverBefore)/connections
+		t.Logf("%s: %d bytes (client), %d bytes (server)", when, client, server)
+		if client > limit || server > limit {
+			t.Errorf("an idle connection occupies more than %d bytes", limit)
+		}
+	}
+	for range connections {
+		connect()
+	}
+	within(budget, "after a call")
+	var calls sync.WaitGroup
+	for _, client := range clients {
+		calls.Go(func() { call(client, 40<<10) })
+	}
+	calls.Wait()
+	within(2*budget, "after large results")
 }
 
 // spent returns the allocations and bytes of a call.

@@ -115,7 +115,7 @@ func makeClient[T any](address string, commands *Registry[T], options []DialOpti
 		settings.reconnect = &Reconnect{}
 	}
 	c := &Client[T]{registry: commands}
-	c.life = life{address: address, settings: settings, definitions: definitions(commands), bind: bind(commands)}
+	c.life = life{address: address, settings: settings, commands: commands}
 	for _, interceptor := range slices.Backward(settings.interceptors) {
 		next := c.start
 		if next == nil {
@@ -159,24 +159,20 @@ func codecNamed(codecs []codec.Codec, name string) (codec.Codec, bool) {
 	return codecs[i], true
 }
 
-func definitions[T any](registry *Registry[T]) []delegate.Command {
-	commands := make([]delegate.Command, registry.Len())
-	for i := range commands {
-		commands[i] = delegate.Command{Name: registry.At(i).Name(), Shape: registry.At(i).Shape()}
-	}
-	return commands
+// catalogue is a Registry without its type parameter.
+type catalogue interface {
+	Len() int
+	Describe(i int) (name string, shape codec.Shape)
+	Bind(codec.Codec) []codec.Bound
 }
 
-// bind returns what binds the commands to a connection's codec.
-func bind[T any](registry *Registry[T]) func(codec.Codec) []clientCommand {
-	return func(chosen codec.Codec) []clientCommand {
-		commands := make([]clientCommand, registry.Len())
-		for i := range commands {
-			definition := registry.At(i)
-			commands[i] = clientCommand{name: definition.Name(), stream: definition.Stream(), encoder: definition.Encoder(chosen)}
-		}
-		return commands
+// definitions returns the commands as the handshake knows them.
+func definitions(registry catalogue) []delegate.Command {
+	commands := make([]delegate.Command, registry.Len())
+	for i := range commands {
+		commands[i].Name, commands[i].Shape = registry.Describe(i)
 	}
+	return commands
 }
 
 func (s *shared) log() *slog.Logger {
@@ -200,14 +196,20 @@ func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error
 		return nil, notRegistered(call.Command)
 	}
 	if c.start != nil {
-		return c.start(ctx, &ClientCall{
-			Name: c.registry.At(index).Name(), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
-			Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, Metadata: call.Metadata.Clone(),
-		})
+		return c.intercept(ctx, index, &call)
 	}
-	return c.life.start(ctx, request{
+	return c.life.start(ctx, &request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
 		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata,
+	})
+}
+
+// intercept starts a call by way of the interceptors.
+func (c *Client[T]) intercept(ctx context.Context, index int, call *Request[T]) (Exchange, error) {
+	name, _ := c.registry.Describe(index)
+	return c.start(ctx, &ClientCall{
+		Name: name, Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
+		Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, Metadata: call.Metadata.Clone(),
 	})
 }
 
@@ -217,7 +219,7 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 	if !ok {
 		return nil, notRegistered(call.Command)
 	}
-	return c.life.start(ctx, request{
+	return c.life.start(ctx, &request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
 		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata, encoded: call.encoded,
 	})

@@ -16,10 +16,9 @@ import (
 // life is a client's connection, and what comes after it: all of a Client that does not depend on T.
 type life struct {
 	// Static after makeClient.
-	address     string
-	settings    dialSettings
-	definitions []delegate.Command
-	bind        func(codec.Codec) []clientCommand
+	address  string
+	settings dialSettings
+	commands catalogue
 
 	present atomic.Pointer[connection] // the last one made; nil before the first
 	states  delegate.States
@@ -42,20 +41,13 @@ type life struct {
 type connection struct {
 	engine   *core.Client
 	carrier  *transport.Conn
-	commands []clientCommand // by the registry's index, which is also the number on the wire
+	commands []codec.Bound       // by the registry's index, which is also the number on the wire; shared
+	unusable map[int]*core.Error // of those, why some can't be used on this connection
 	peer     Peer
 
 	ticket  *delegate.Ticket // to resume it with; nil if it can't be; owned by whoever calls life.connect
 	session core.SessionID
 	journal bool // the server remembers commands by their numbers
-}
-
-// clientCommand is a command bound to the connection's codec.
-type clientCommand struct {
-	name     string
-	stream   bool
-	encoder  codec.Encoder
-	unusable *core.Error // why it can't be used on this connection
 }
 
 // request is a Request without its type parameter.
@@ -124,7 +116,7 @@ func (l *life) connect(ctx context.Context, lost *connection, handshaking func()
 	carrier := transport.NewConn(conn, transport.Config{
 		WriteTimeout: l.settings.config.WriteTimeout, FrameTimeout: l.settings.config.FrameTimeout,
 	})
-	handshake := l.settings.handshake(l.definitions, token)
+	handshake := l.settings.handshake(definitions(l.commands), token)
 	l.askForSession(ctx, lost, &handshake)
 	agreement, err := delegate.Connect(ctx, carrier, handshake)
 	if err == nil && agreement.Resumed {
@@ -195,17 +187,16 @@ func endHandshake(ctx context.Context, carrier *transport.Conn, err error) {
 func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreement) *connection {
 	chosen, _ := codecNamed(l.settings.codecs, agreement.Codec) // Connect has seen that it was offered
 	c := &connection{
-		carrier: carrier, commands: l.bind(chosen), peer: peerOf(carrier.NetConn(), agreement),
-		ticket: agreement.Ticket, journal: agreement.Journal,
+		carrier: carrier, commands: l.commands.Bind(chosen), unusable: agreement.Unusable,
+		peer: peerOf(carrier.NetConn(), agreement), ticket: agreement.Ticket, journal: agreement.Journal,
 	}
 	if c.ticket != nil {
 		c.session = c.ticket.ID
 		carrier.Resumable(l.settings.resume.Bytes, func(error) {}) // the supervisor waits for Lost
 	}
-	for i := range c.commands {
-		command := &c.commands[i]
-		if command.unusable = agreement.Unusable[i]; command.unusable != nil {
-			l.settings.log().Warn("edict: command can't be used on this connection", "command", command.name, "reason", command.unusable.Message)
+	for i, command := range c.commands {
+		if reason := c.unusable[i]; reason != nil {
+			l.settings.log().Warn("edict: command can't be used on this connection", "command", command.Name, "reason", reason.Message)
 		}
 	}
 	_, most := window(l.settings.config.Window)
@@ -261,33 +252,39 @@ func (l *life) forgetEndedLocked() {
 	})
 }
 
+// nameOf returns the name of a call's command.
+func (l *life) nameOf(call *request) string {
+	name, _ := l.commands.Describe(call.index)
+	return name
+}
+
 // start starts a call.
-func (l *life) start(ctx context.Context, call request) (Exchange, error) {
+func (l *life) start(ctx context.Context, call *request) (Exchange, error) {
 	if l.supervisor != nil {
 		return l.startSteady(ctx, call)
 	}
-	return l.present.Load().start(ctx, &call)
+	return l.present.Load().start(ctx, call)
 }
 
 // start starts a call on this connection.
 func (c *connection) start(ctx context.Context, call *request) (Exchange, error) {
 	command := &c.commands[call.index]
-	if command.unusable != nil {
-		err := *command.unusable
-		err.Command = command.name
+	if reason := c.unusable[call.index]; reason != nil {
+		err := *reason
+		err.Command = command.Name
 		return nil, &err
 	}
-	if command.stream != call.stream || (command.encoder.Input != nil) != call.inputs {
+	if command.Stream != call.stream || (command.Encoder.Input != nil) != call.inputs {
 		return nil, &Error{
-			Code: Internal, Outcome: NotSent, Command: command.name,
+			Code: Internal, Outcome: NotSent, Command: command.Name,
 			Message: "the command is registered with another kind of Exec than it was started with",
 		}
 	}
 	return c.engine.Start(ctx, core.Outgoing{
-		Name: command.name, Number: uint16(call.index), Command: call.command, Encoder: command.encoder.Command,
-		Stream: call.stream, Inputs: command.encoder.Input, Bulk: call.bulk, Ordered: command.encoder.Ordered,
+		Name: command.Name, Number: uint16(call.index), Command: call.command, Encoder: command.Encoder.Command,
+		Stream: call.stream, Inputs: command.Encoder.Input, Bulk: call.bulk, Ordered: command.Encoder.Ordered,
 		Window: call.window, Metadata: call.metadata, Encoded: call.encoded, ID: c.number(call),
-		Coder: command.encoder.Result,
+		Coder: command.Encoder.Result,
 	})
 }
 
@@ -337,10 +334,8 @@ func (c *connection) lost() bool {
 	select {
 	case <-c.carrier.Done():
 		return true
-	case <-c.engine.GoingAway():
-		return true
 	default:
-		return c.engine.Err() != nil
+		return c.engine.AwayError() != nil || c.engine.Err() != nil
 	}
 }
 

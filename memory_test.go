@@ -128,16 +128,10 @@ func serveBesieged(size int64) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// TestMemoryUnderSiege has 1,000 connections that do what they can to make a server hold memory, and measures
-// that it holds no more than its budget and a fifth of it, and still serves others.
-func TestMemoryUnderSiege(t *testing.T) {
-	const (
-		budget      = 256 << 20
-		connections = 1000
-	)
-	limit := int64(budget) * 6 / 5
+// startBesieged starts the server's process, with these variables in its environment, and returns its address.
+func startBesieged(t *testing.T, variables ...string) string {
 	command := exec.Command(os.Args[0])
-	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d", besiegedBudget, budget), fmt.Sprintf("GOMEMLIMIT=%d", limit))
+	command.Env = append(os.Environ(), variables...)
 	command.Stderr = os.Stderr
 	input, err := command.StdinPipe()
 	if err != nil {
@@ -160,6 +154,18 @@ func TestMemoryUnderSiege(t *testing.T) {
 	if _, err := fmt.Fscan(output, &address); err != nil {
 		t.Fatal(err)
 	}
+	return address
+}
+
+// TestMemoryUnderSiege has 1,000 connections that do what they can to make a server hold memory, and measures
+// that it holds no more than its budget and a fifth of it, and still serves others.
+func TestMemoryUnderSiege(t *testing.T) {
+	const (
+		budget      = 256 << 20
+		connections = 1000
+	)
+	limit := int64(budget) * 6 / 5
+	address := startBesieged(t, fmt.Sprintf("%s=%d", besiegedBudget, budget), fmt.Sprintf("GOMEMLIMIT=%d", limit))
 	honest, err := edict.Dial(t.Context(), "tcp://"+address, siege)
 	if err != nil {
 		t.Fatal(err)

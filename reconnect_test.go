@@ -596,6 +596,7 @@ func TestTheEndOfWaiting(t *testing.T) {
 					connection.Stall(edicttest.ToServer)
 					first := later(client, t.Context(), add{1, 1})
 					defer func() { <-first }()
+					synctest.Wait() // it is being written, and the next one will not be
 				}
 				invocation, err := edict.Start(ctx, client, test.command)
 				if err != nil {
@@ -605,6 +606,7 @@ func TestTheEndOfWaiting(t *testing.T) {
 					<-s.lab.started
 				}
 				s.stop()
+				synctest.Wait() // the client has noticed: nothing is written any more
 				s.network.SetLink(edicttest.Link{})
 				ended := make(chan error, 1)
 				go func() {

@@ -38,8 +38,8 @@ type steadyCall struct {
 }
 
 // startSteady starts a call on the present connection, or the next one.
-func (l *life) startSteady(ctx context.Context, call request) (Exchange, error) {
-	c := &steadyCall{life: l, ctx: ctx, request: call, connection: l.present.Load()}
+func (l *life) startSteady(ctx context.Context, call *request) (Exchange, error) {
+	c := &steadyCall{life: l, ctx: ctx, request: *call, connection: l.present.Load()}
 	if l.settings.resume != nil && !isIdempotent(call.command) {
 		c.request.id = l.numbers.Add(1) // which only servers with a journal are told
 	}
@@ -200,7 +200,7 @@ func (c *steadyCall) final(err error) error {
 		return err
 	}
 	copied := *e
-	copied.Command = c.life.definitions[c.request.index].Name
+	copied.Command = c.life.nameOf(&c.request)
 	if c.isNumbered() {
 		copied.CommandID = CommandID{Session: c.connection.session, Number: c.request.id}
 	}
@@ -244,7 +244,7 @@ func (c *steadyCall) Send(input any) error {
 	c.mu.Unlock()
 	switch {
 	case closed:
-		return &Error{Code: FailedPrecondition, Command: c.life.definitions[c.request.index].Name, Message: "Send after CloseSend"}
+		return &Error{Code: FailedPrecondition, Command: c.life.nameOf(&c.request), Message: "Send after CloseSend"}
 	case exchange == nil:
 		return io.EOF
 	}

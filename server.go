@@ -3,6 +3,7 @@ package edict
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/edict-go/edict/core"
@@ -15,6 +16,7 @@ import (
 type Server struct {
 	settings  serverSettings
 	executors map[string][]core.Executor // by codec and the registry's index
+	names     []string                   // by the registry's index
 	acceptor  *delegate.Acceptor
 	invoker   *handler.Invoker
 	engine    *core.Server
@@ -45,6 +47,10 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		for i := range commands.Len() {
 			s.executors[c.Name()] = append(s.executors[c.Name()], commands.At(i).Executor(c, receiver))
 		}
+	}
+	for i := range commands.Len() {
+		name, _ := commands.Describe(i)
+		s.names = append(s.names, name)
 	}
 	first, _ := window(config.Window)
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
@@ -141,6 +147,8 @@ type session struct {
 	carrier *transport.Conn
 	full    bool // the server has too many connections: turn this one away
 
+	resumable *delegate.Session // nil if the connection can't be resumed; owned by Serve
+
 	mu         sync.Mutex // guards the following
 	connection *handler.Connection
 	draining   bool
@@ -152,49 +160,66 @@ const fullRetry = 1e9
 // Serve implements core.Session.
 func (s *session) Serve() {
 	defer s.carrier.Wait()
+	account := s.server.settings.newAccount()
+	defer account.Close()
+	connection := s.handshake(account)
+	if connection == nil {
+		return
+	}
+	s.server.opened(connection, s.carrier)
+	defer s.server.closed(connection)
+	err := connection.Serve()
+	if s.resumable != nil {
+		s.resumable.End(err)
+	}
+	if !connection.OrderlyEnd(err) {
+		s.warn("edict: connection broke", "client", connection.Peer().Name, "error", err)
+	}
+}
+
+// handshake returns the connection that the handshake has led to, nil if it has failed, or has resumed another one. It has a function of its
+// own because what it needs of the stack is much, and Serve stays on it as long as the connection is open.
+func (s *session) handshake(account *core.Account) *handler.Connection {
 	var refusal *core.Error
 	if s.full {
 		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has too many connections"}
 	}
-	account := s.server.settings.newAccount()
-	defer account.Close()
 	if !account.Take(core.ConnectionCost, core.ForCalls) {
 		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has no room for another connection in its budget"}
 	}
-	logger := s.server.settings.log()
 	agreement, err := s.server.acceptor.Accept(s.carrier, refusal)
 	if err != nil {
-		logger.Warn("edict: handshake failed", "peer", s.carrier.NetConn().RemoteAddr(), "error", err)
+		s.warn("edict: handshake failed", "error", err)
 		s.carrier.Close(err)
-		return
+		return nil
 	}
 	if agreement.Resumed {
-		return // the session of the connection that was lost goes on
+		return nil // the session of the connection that was lost goes on
 	}
 	connection := s.server.newConnection(s.carrier, account, agreement)
-	if agreement.Session != nil {
-		agreement.Session.Begin()
+	if s.resumable = agreement.Session; s.resumable != nil {
+		s.resumable.Begin()
 	}
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
-	s.server.opened(connection, s.carrier)
-	defer s.server.closed(connection)
-	err = connection.Serve()
-	if agreement.Session != nil {
-		agreement.Session.End(err)
-	}
-	if !connection.OrderlyEnd(err) {
-		logger.Warn("edict: connection broke", "peer", s.carrier.NetConn().RemoteAddr(), "client", agreement.PeerName, "error", err)
-	}
+	return connection
+}
+
+func (s *session) warn(message string, attributes ...any) {
+	s.server.settings.log().With("peer", s.carrier.NetConn().RemoteAddr()).Warn(message, attributes...)
 }
 
 // newConnection puts an agreement into force.
 func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, agreement delegate.Agreement) *handler.Connection {
-	executors := make([]core.Executor, len(agreement.Commands))
-	for number, index := range agreement.Commands {
-		if index >= 0 {
-			executors[number] = s.executors[agreement.Codec][index]
+	own := s.executors[agreement.Codec]
+	executors, names := own, s.names
+	if !slices.Equal(agreement.Names, names) { // else all connections share them
+		executors, names = make([]core.Executor, len(agreement.Commands)), agreement.Names
+		for number, index := range agreement.Commands {
+			if index >= 0 {
+				executors[number] = own[index]
+			}
 		}
 	}
 	var journal Journal
@@ -205,7 +230,7 @@ func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, a
 	_, most := window(s.settings.config.Window)
 	settleAccount(account, s.settings.config.ConnectionBytes, agreement)
 	return s.invoker.NewConnection(carrier, handler.ConnectionConfig{
-		Executors: executors, Names: agreement.Names,
+		Executors: executors, Names: names,
 		MaxInFlight: agreement.MaxInFlight, Window: agreement.Window, InputWindow: agreement.InputWindow, MaxInputWindow: most,
 		Account:    account,
 		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),

@@ -111,6 +111,33 @@ func TestWindowsStaySmallWithoutNeed(t *testing.T) {
 	}
 }
 
+// Over a short way a window of 256 KiB is as good as a larger one, which would make small messages wait behind what
+// is under way. A fast stream makes it grow to that, though the network alone would need less, and one whose reader
+// takes all that has come at once does not make it grow beyond.
+func TestWindowsStayOrdinaryOverAShortWay(t *testing.T) {
+	for name, bandwidth := range map[string]int{"fast": 1_000_000_000, "in bursts": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				budget := edict.NewBudget(1 << 30)
+				_, client := far(t, edicttest.Link{Latency: 25 * time.Microsecond, Bandwidth: bandwidth}, edict.WithBudget(budget))
+				taken, most := 0, int64(0)
+				for _, err := range edict.Stream(t.Context(), client, flood{Size: 32 << 10}) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if most = max(most, budget.Used()); taken == 3000 {
+						break
+					}
+					taken++
+				}
+				if most < 200<<10 || most > 320<<10 {
+					t.Errorf("the stream's window has grown to %d KiB", most>>10)
+				}
+			})
+		})
+	}
+}
+
 // The second stream of a connection begins with what the first has needed, and WithWindow asks for it.
 func TestWindowsAtTheStart(t *testing.T) {
 	const size = 256 << 10

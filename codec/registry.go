@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync/atomic"
 
 	"github.com/edict-go/edict/core"
 )
@@ -13,12 +14,19 @@ import (
 type Registry[T any] struct {
 	definitions []Definition[T]
 	byType      map[reflect.Type]int
+	lastBound   atomic.Pointer[binding]
+}
+
+// binding is what Bind has returned for a codec.
+type binding struct {
+	codec    Codec
+	commands []Bound
 }
 
 // Commands makes a Registry. Two definitions with the same name or the same type are a mistake in
 // the program, so it panics, saying which.
 func Commands[T any](definitions ...Definition[T]) *Registry[T] {
-	r := &Registry[T]{definitions: definitions, byType: map[reflect.Type]int{}}
+	r := &Registry[T]{definitions: slices.Clone(definitions), byType: map[reflect.Type]int{}}
 	byName := map[string]reflect.Type{}
 	for i, d := range definitions {
 		if d.name == "" {
@@ -32,6 +40,7 @@ func Commands[T any](definitions ...Definition[T]) *Registry[T] {
 		}
 		byName[d.name] = d.command
 		r.byType[d.command] = i
+		r.definitions[i].shape = d.Shape()
 	}
 	// A caller may pass &Add{} where Add is registered: the methods of a value are the pointer's too.
 	for i, d := range definitions {
@@ -61,10 +70,32 @@ func (r *Registry[T]) Index(value any) (int, bool) {
 	return i, ok
 }
 
+// Describe returns the name and the shape of the i-th command. The shape must not be changed.
+func (r *Registry[T]) Describe(i int) (string, Shape) {
+	return r.definitions[i].name, r.definitions[i].shape
+}
+
+// Bind returns the commands, in their order, as a client needs them for codec. They must not be changed: the
+// connections of all clients that use the same codec share them.
+func (r *Registry[T]) Bind(codec Codec) []Bound {
+	keep := reflect.ValueOf(codec).Comparable() // else nobody can tell whether it is the same
+	if last := r.lastBound.Load(); keep && last != nil && last.codec == codec {
+		return last.commands
+	}
+	commands := make([]Bound, len(r.definitions))
+	for i, d := range r.definitions {
+		commands[i] = Bound{d.name, d.stream, d.encoder(codec)}
+	}
+	if keep {
+		r.lastBound.Store(&binding{codec, commands})
+	}
+	return commands
+}
+
 // Check reports whether codec can encode and decode all commands, inputs and results.
 func (r *Registry[T]) Check(codec Codec) error {
 	for _, d := range r.definitions {
-		if d.shape != nil {
+		if d.foreign {
 			continue // the command brings its own encoding
 		}
 		for _, t := range []reflect.Type{d.command, d.input, d.result} {
@@ -85,9 +116,17 @@ type Definition[T any] struct {
 	command, result reflect.Type
 	input           reflect.Type // nil without inputs
 	stream          bool
-	shape           Shape // of a Foreign command; nil for others
+	foreign         bool
+	shape           Shape // of a Foreign command, or one that is registered; else nil
 	encoder         func(Codec) Encoder
 	executor        func(Codec, T) core.Executor
+}
+
+// Bound is a command bound to a codec, for clients.
+type Bound struct {
+	Name    string
+	Stream  bool
+	Encoder Encoder
 }
 
 // Encoder is what a client needs of a definition and a codec.
@@ -169,7 +208,7 @@ type Foreign[T any] struct {
 // Definition returns the definition of f under name, for commands that senders are given as values of type
 // command.
 func (f Foreign[T]) Definition(name string, command reflect.Type) Definition[T] {
-	d := Definition[T]{name: name, command: command, stream: f.Stream}
+	d := Definition[T]{name: name, command: command, stream: f.Stream, foreign: true}
 	switch {
 	case f.Encoder.Input != nil:
 		d.input = command // only to say that there are inputs
@@ -208,10 +247,10 @@ func (d Definition[T]) Stream() bool { return d.stream }
 // Inputs reports whether the command takes inputs.
 func (d Definition[T]) Inputs() bool { return d.input != nil }
 
-// Shape returns the command's shape.
+// Shape returns the command's shape, which must not be changed.
 func (d Definition[T]) Shape() Shape {
 	if d.shape != nil {
-		return slices.Clone(d.shape)
+		return d.shape
 	}
 	return shapeOf(d.command, d.input, d.result, d.stream)
 }

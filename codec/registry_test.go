@@ -42,6 +42,35 @@ func (p plain) Check(t reflect.Type) error {
 func (plain) Append(dst []byte, value any) ([]byte, error) { return fmt.Append(dst, value), nil }
 func (plain) Decode([]byte, any) error                     { return nil }
 
+// odd is a codec of which nobody can tell whether it is the same as another one.
+type odd struct {
+	plain
+	_ func()
+}
+
+// Connections with the same codec share the commands that are bound to it, and only those do.
+func TestBind(t *testing.T) {
+	r := codec.Commands(codec.Unary[credit](), codec.ServerStream[history]().Named("past"))
+	bound := r.Bind(plain{})
+	if len(bound) != 2 || bound[0].Name != "credit" || bound[0].Stream || bound[1].Name != "past" || !bound[1].Stream {
+		t.Errorf("bound are %+v", bound)
+	}
+	encoded, err := bound[0].Encoder.Command.AppendCommand(nil, credit{7})
+	if err != nil || string(encoded) != "{7}" {
+		t.Errorf("%q, %v", encoded, err)
+	}
+	if again := r.Bind(plain{}); &again[0] != &bound[0] {
+		t.Error("the same codec gets commands of its own")
+	}
+	if other := r.Bind(plain{reflect.TypeFor[int]()}); &other[0] == &bound[0] {
+		t.Error("another codec gets the same commands")
+	}
+	first := r.Bind(odd{})
+	if second := r.Bind(odd{}); &first[0] == &second[0] {
+		t.Error("who knows whether these are the same")
+	}
+}
+
 func TestRegistry(t *testing.T) {
 	r := codec.Commands(codec.Unary[credit](), codec.Unary[*debit]().Named("withdraw"), codec.ServerStream[history]())
 	if r.Len() != 3 {

@@ -201,6 +201,9 @@ func (a *Account) Close() {
 // ErrClosed if the account was closed meanwhile, or an *Error with ResourceExhausted if there can never be
 // so much room.
 func (a *Account) Wait(ctx context.Context, size int, purpose Purpose) error {
+	if a.Take(size, purpose) {
+		return nil
+	}
 	claim := a.Claim(size, purpose)
 	select {
 	case <-claim.Decided():

@@ -287,12 +287,17 @@ func TestFlowMeasuresTheRoundTrip(t *testing.T) {
 			t.Errorf("measured %v", got)
 		}
 		measure(500 * time.Millisecond) // a queue on the way
-		if got := f.RoundTrip(); got > 115*time.Millisecond {
+		if got := f.RoundTrip(); got != 100*time.Millisecond {
 			t.Errorf("after one that took longer %v", got)
 		}
 		measure(40 * time.Millisecond)
 		if got := f.RoundTrip(); got != 40*time.Millisecond {
 			t.Errorf("after a shorter one %v", got)
+		}
+		f.Undisturbed(0) // nothing is known
+		f.Undisturbed(300 * time.Millisecond)
+		if got := f.RoundTrip(); got != 300*time.Millisecond {
+			t.Errorf("after one that nothing has disturbed %v", got)
 		}
 	})
 }
@@ -323,7 +328,7 @@ func TestWindowGrowsToItsLimit(t *testing.T) {
 			t.Errorf("learned %d", flow.Learned())
 		}
 		flow.learn(1 << 30)
-		if flow.Learned() != maxLearned {
+		if flow.Learned() != ordinaryWindow {
 			t.Errorf("learned %d", flow.Learned())
 		}
 		account.Close()

@@ -311,12 +311,10 @@ const BusyRetry = 100 * time.Millisecond
 
 // shrinkLocked gives back what was reserved for results that will not come.
 func (c *call) shrinkLocked() {
-	if !c.stream {
-		return
+	if back := min(c.room, c.reserved); back > 0 {
+		c.reserved -= back
+		c.client.account.Give(back)
 	}
-	back := max(0, min(c.room, c.reserved))
-	c.reserved -= back
-	c.client.account.Give(back)
 }
 
 // giveBack gives back what was reserved, when nobody takes results any more.
@@ -392,7 +390,11 @@ func (c *call) received(message Message, state callState) (Message, error) {
 	if c.stream {
 		c.credit(len(message.Body)) // what it was on the wire
 	}
-	if buffer != nil && buffer.Compressed {
+	if buffer == nil {
+		c.got += len(message.Body)
+		return message, nil
+	}
+	if buffer.Compressed {
 		if err := c.inflate(buffer); err != nil {
 			return Message{}, c.abandon(err)
 		}

@@ -50,32 +50,31 @@ type Client struct {
 	config    ClientConfig
 	account   *Account
 	flow      Flow
-	calls     sync.Pool // of *call, none of them in a slot
+	calls     sync.Pool // of *call, none of them in a slot; not shared, for their channels may be of a synctest bubble
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
 	keepalive Keepalive
 
 	creditWaits atomic.Uint64
 
-	// done is closed when the client has ended; err has the cause then.
-	done chan struct{}
-	// goAway is set when the server has said that it takes no more commands; goingAway is closed then.
-	goAway    atomic.Pointer[goAway]
-	goingAway chan struct{}
+	// goAway is set when the server has said that it takes no more commands.
+	goAway atomic.Pointer[goAway]
 	// watching is the context that the client watches for its calls, nil if it watches none.
 	watching atomic.Pointer[watch]
 
-	mu       sync.Mutex // guards the following; held briefly
-	slots    []slot
-	free     []uint32        // slots without a call, the most recently freed last
-	waits    uint64          // Starts that had to wait for a slot
-	waiting  list.List       // of chan uint32: the Starts that wait for a slot, in order
-	active   int             // slots that have a call
-	lastDone <-chan struct{} // of the context of the last call; see watch
-	repeated int             // how many calls before that had the same
-	draining bool
-	idle     chan struct{} // closed when draining and active is 0
-	refusing chan struct{} // closed when no more calls are taken, but for those that have a slot
-	err      *Error        // why the client has ended
+	mu        sync.Mutex // guards the following; held briefly
+	slots     []slot
+	free      []uint32        // slots without a call, the most recently freed last
+	waits     uint64          // Starts that had to wait for a slot
+	waiting   list.List       // of chan uint32: the Starts that wait for a slot, in order
+	active    int             // slots that have a call
+	lastDone  <-chan struct{} // of the context of the last call; see watch
+	repeated  int             // how many calls before that had the same
+	draining  bool
+	done      signal // the client has ended; err has the cause
+	idle      signal // draining, and active is 0
+	goingAway signal // goAway is set
+	refusing  signal // no more calls are taken, but for those that have a slot
+	err       *Error // why the client has ended
 }
 
 // slot is a place for one call in flight.
@@ -131,12 +130,11 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 	}
 	c := &Client{
 		transport: transport, config: config, account: config.Account,
-		done: make(chan struct{}), idle: make(chan struct{}),
-		goingAway: make(chan struct{}), refusing: make(chan struct{}),
 	}
 	if budgeted, ok := transport.(Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
 	}
+	c.flow.Undisturbed(config.RoundTripTime)
 	c.keepalive.Start(transport, config.KeepaliveInterval, config.KeepaliveTimeout, config.RoundTripTime)
 	go c.read()
 	return c
@@ -217,8 +215,6 @@ func (c *Client) reserve(ctx context.Context, call *call) *Error {
 		}
 		c.occupyLocked(index, call)
 		return nil
-	case <-c.done:
-		return c.ended(NotSent)
 	case <-ctx.Done():
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -270,11 +266,7 @@ func (c *Client) releaseLocked(index uint32) {
 
 // refuseWaitingLocked ends the Starts that wait for a slot: refusalLocked has the reason.
 func (c *Client) refuseWaitingLocked() {
-	select {
-	case <-c.refusing:
-	default:
-		close(c.refusing)
-	}
+	c.refusing.raise()
 	for first := c.waiting.Front(); first != nil; first = c.waiting.Front() {
 		close(c.waiting.Remove(first).(chan uint32))
 	}
@@ -296,15 +288,7 @@ func (c *Client) vacateLocked(index uint32) {
 	c.active--
 	c.releaseLocked(index)
 	if c.active == 0 && c.draining {
-		c.signalIdleLocked()
-	}
-}
-
-func (c *Client) signalIdleLocked() {
-	select {
-	case <-c.idle:
-	default:
-		close(c.idle)
+		c.idle.raise()
 	}
 }
 
@@ -343,12 +327,14 @@ func isLast(frame *Frame) bool {
 //
 // Started by NewClient; ends when the transport fails or is closed; Close waits for it.
 func (c *Client) read() {
-	defer close(c.done)
 	err := c.transport.Run(c.handle)
 	if problem := c.deliverArrived(); problem != nil {
 		err = problem
 	}
 	c.fail(err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done.raise()
 }
 
 // handle deals with one frame. An error ends the connection.
@@ -372,8 +358,8 @@ func (c *Client) handle(frame *Frame) error {
 		}
 		return c.transport.Post(Frame{Kind: KindPong, Body: frame.Body})
 	case KindPong:
-		if !c.flow.Pong(frame.Body) {
-			c.keepalive.Pong(frame.Body) // or it is one that nobody asked for
+		if !c.flow.Pong(frame.Body) && c.keepalive.Pong(frame.Body) { // else it is one that nobody asked for
+			c.flow.Undisturbed(c.keepalive.RoundTripTime())
 		}
 		return nil
 	case KindGoAway:
@@ -441,7 +427,9 @@ func (c *Client) handleGoAway(body []byte) error {
 	away := &goAway{Position(binary.LittleEndian.Uint64(body)), DecodeError(body[8:])}
 	away.cause.Outcome = OutcomeUnknown
 	if c.goAway.Swap(away) == nil {
-		close(c.goingAway)
+		c.mu.Lock()
+		c.goingAway.raise()
+		c.mu.Unlock()
 		c.changed(away.cause, false)
 	}
 	c.mu.Lock()
@@ -475,7 +463,8 @@ func (c *Client) fail(cause error) {
 	c.err = connectionError(cause, c.goAway.Load())
 	slots := c.slots
 	c.slots, c.free, c.active = nil, nil, 0
-	c.signalIdleLocked()
+	c.refuseWaitingLocked()
+	c.idle.raise()
 	c.mu.Unlock()
 	c.account.Close()
 	for _, s := range slots {
@@ -531,10 +520,13 @@ func (c *Client) openWindow(ctx context.Context, call *call, wanted int) *Error 
 	case <-claim.Decided():
 		err = claim.Err()
 	default:
+		c.mu.Lock()
+		refusing := c.refusing.wait()
+		c.mu.Unlock()
 		select {
 		case <-claim.Decided():
 			err = claim.Err()
-		case <-c.refusing:
+		case <-refusing:
 			claim.Withdraw()
 			err = ErrClosed
 		case <-ctx.Done():
@@ -594,7 +586,11 @@ func (c *Client) Stats() ClientStats {
 func (c *Client) Used() int64 { return c.account.Used() }
 
 // Done is closed when the client has ended: closed, shut down, or its connection lost.
-func (c *Client) Done() <-chan struct{} { return c.done }
+func (c *Client) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done.wait()
+}
 
 // Err returns why the client has ended, or nil while it has not.
 func (c *Client) Err() error {
@@ -608,7 +604,11 @@ func (c *Client) Err() error {
 
 // GoingAway is closed when the server has said that it takes no more commands. Calls that it has accepted go
 // on, and after the last of them the client ends.
-func (c *Client) GoingAway() <-chan struct{} { return c.goingAway }
+func (c *Client) GoingAway() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.goingAway.wait()
+}
 
 // AwayError returns the server's reason to go away, nil if it has not said that it does.
 func (c *Client) AwayError() *Error {
@@ -634,7 +634,7 @@ func (c *Client) InFlight() int {
 // waits for the client's goroutines, which is brief, and may be called again.
 func (c *Client) Close() error {
 	c.transport.Close(ErrClosed)
-	<-c.done
+	<-c.Done()
 	c.transport.Wait()
 	return nil
 }
@@ -646,12 +646,13 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	c.draining = true
 	c.refuseWaitingLocked()
 	if c.active == 0 {
-		c.signalIdleLocked()
+		c.idle.raise()
 	}
+	idle := c.idle.wait()
 	c.mu.Unlock()
 	var err error
 	select {
-	case <-c.idle:
+	case <-idle:
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}

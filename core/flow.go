@@ -11,6 +11,10 @@ import (
 // of the connection, and how much of a stream its consumer has taken in the time of one. If that is more than half of
 // the window, the window may be what holds the stream up, so it doubles. A consumer or a producer that is slow
 // leaves the window as it is.
+//
+// A window that is larger than need be makes nothing faster and all else slower: what is under way waits in the
+// network's queues, and the small messages of other calls behind it, and in memory that is in no cache any more. So
+// nothing may look like a long way that is none: bursts, or a PONG that has waited in such a queue itself.
 const (
 	// DefaultWindow is the window with which a stream begins if nothing is set, in bytes: about what TCP sends
 	// at first.
@@ -21,8 +25,14 @@ const (
 	// empty ones is bounded too.
 	ResultOverhead = 64
 
-	// maxLearned bounds the window that a stream gets at its start because others of its connection needed it.
-	maxLearned = 256 << 10
+	// ordinaryWindow is as far as windows grow over a short way, and as large as they are from the start if others
+	// of their connection have needed it.
+	ordinaryWindow = 256 << 10
+	// shortWay is a round trip that is one within a machine or a building: an ordinary window is 1 GB/s there.
+	shortWay = 250 * time.Microsecond
+	// turn is how long both sides may take, beside the network, until what was taken has brought more. What is
+	// taken in less than that may be a burst.
+	turn = time.Millisecond
 	// measureAgain is how old the last measure of the round trip is before there is another one.
 	measureAgain = time.Second
 )
@@ -30,10 +40,10 @@ const (
 // Flow is what one side of a connection knows of its network. The zero Flow knows nothing. Safe for concurrent
 // use.
 type Flow struct {
-	mu        sync.Mutex // guards the following; a leaf
-	number    uint64     // of the last PING
-	sent      time.Time  // when it was; zero if it was answered
-	measured  time.Time
+	mu        sync.Mutex    // guards the following; a leaf
+	number    uint64        // of the last PING; 0: there was none
+	awaited   bool          // it was not answered
+	at        time.Time     // when it was sent, or answered
 	roundTrip time.Duration // 0: not known
 	learned   int           // the window that a stream of the connection has needed last, if it had to grow
 }
@@ -46,11 +56,11 @@ func (f *Flow) Ping() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
-	if !f.sent.IsZero() || !f.measured.IsZero() && now.Sub(f.measured) < measureAgain {
+	if f.awaited || f.number > 0 && now.Sub(f.at) < measureAgain {
 		return nil
 	}
 	f.number++
-	f.sent = now
+	f.awaited, f.at = true, now
 	return binary.LittleEndian.AppendUint64([]byte(flowPing), f.number)
 }
 
@@ -58,20 +68,26 @@ func (f *Flow) Ping() []byte {
 func (f *Flow) Pong(body []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(body) != len(flowPing)+8 || string(body[:len(flowPing)]) != flowPing || f.sent.IsZero() ||
+	if len(body) != len(flowPing)+8 || string(body[:len(flowPing)]) != flowPing || !f.awaited ||
 		binary.LittleEndian.Uint64(body[len(flowPing):]) != f.number {
 		return false
 	}
-	f.measured = time.Now()
-	// Queues on the way make it longer and nothing makes it shorter, so it follows a longer one slowly.
-	took := max(f.measured.Sub(f.sent), time.Microsecond)
-	if f.roundTrip == 0 || took < f.roundTrip {
+	now := time.Now()
+	// The stream that it was sent with makes queues, which make it longer, and nothing makes it shorter.
+	if took := max(now.Sub(f.at), time.Microsecond); f.roundTrip == 0 || took < f.roundTrip {
 		f.roundTrip = took
-	} else {
-		f.roundTrip += (min(took, 2*f.roundTrip) - f.roundTrip) / 8
 	}
-	f.sent = time.Time{}
+	f.awaited, f.at = false, now
 	return true
+}
+
+// Undisturbed takes a round trip that was measured while nothing else was under way; 0 is none.
+func (f *Flow) Undisturbed(roundTrip time.Duration) {
+	if roundTrip > 0 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.roundTrip = roundTrip
+	}
 }
 
 // RoundTrip returns the round trip's time, 0 if it is not known.
@@ -91,7 +107,7 @@ func (f *Flow) Learned() int {
 func (f *Flow) learn(window int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.learned = min(window, maxLearned)
+	f.learned = min(window, ordinaryWindow)
 }
 
 // Window is the receiver's part of the flow control of one stream: how much the sender may have under way,
@@ -140,15 +156,22 @@ func (w *Window) grow() int {
 		return 0
 	}
 	took := now.Sub(w.began)
-	if took < roundTrip {
+	if took < max(roundTrip, turn) {
 		return 0
+	}
+	most := w.Max
+	if roundTrip < shortWay {
+		most = min(most, ordinaryWindow)
+	}
+	if w.Size < ordinaryWindow {
+		roundTrip = max(roundTrip, turn)
 	}
 	perRoundTrip := float64(w.since) * float64(roundTrip) / float64(took)
 	w.began, w.since = now, 0
-	if 2*perRoundTrip <= float64(w.Size) {
+	if w.Size >= most || 2*perRoundTrip <= float64(w.Size) {
 		return 0
 	}
-	growth := min(w.Size, w.Max-w.Size)
+	growth := min(w.Size, most-w.Size)
 	if !w.Account.Take(growth, ForGrowth) {
 		return 0
 	}

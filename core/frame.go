@@ -120,9 +120,22 @@ type Position uint64
 
 // Frame is the unit that a Transport carries.
 type Frame struct {
-	Kind     Kind
-	Flags    Flags
-	Command  uint16 // COMMAND: the number that the handshake gave to the command's name
+	Kind    Kind
+	Flags   Flags
+	Command uint16 // COMMAND: the number that the handshake gave to the command's name
+
+	// Bulk, on a frame to be sent, lets others go first: those of other calls that are not Bulk. Bodies
+	// of LargeBody and more are Bulk in any case. The frames of a call keep their order, but for CANCEL
+	// and CREDIT.
+	Bulk bool
+	// Whole, on a COMMAND to be sent, keeps it from going in parts, between which others would overtake it.
+	Whole bool
+	// Oversize is set on a received frame that was longer than allowed: its body was skipped and
+	// Body is empty.
+	Oversize bool
+	// NoRoom is set with Oversize if the reason is that the connection's budget had no room for the frame.
+	NoRoom bool
+
 	Sequence Sequence
 	Number   uint64        // COMMAND: with FlagNumbered, its number for the server's journal; 0 is none
 	Timeout  time.Duration // COMMAND: time left, with FlagTimeout; 0 or less is already over
@@ -136,19 +149,6 @@ type Frame struct {
 	// Run's next call of its handler.
 	Buffer *Buffer
 
-	// Bulk, on a frame to be sent, lets others go first: those of other calls that are not Bulk. Bodies
-	// of LargeBody and more are Bulk in any case. The frames of a call keep their order, but for CANCEL
-	// and CREDIT.
-	Bulk bool
-
-	// Whole, on a COMMAND to be sent, keeps it from going in parts, between which others would overtake it.
-	Whole bool
-
-	// Oversize is set on a received frame that was longer than allowed: its body was skipped and
-	// Body is empty.
-	Oversize bool
-	// NoRoom is set with Oversize if the reason is that the connection's budget had no room for the frame.
-	NoRoom bool
 	// End is the position after a received frame.
 	End Position
 	// More is set on a received frame if the next one has arrived whole: Run will call its handler

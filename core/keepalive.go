@@ -34,31 +34,31 @@ type Keepalive struct {
 
 	roundTrip atomic.Int64 // the last one
 
-	mu       sync.Mutex // guards the following; not held while a method of the transport runs
-	timer    *time.Timer
-	due      time.Time // when it should fire
-	looked   time.Time // when the transport was looked at last, and
-	received Position  // what it had received by then
-	quiet    time.Time // nothing has come for longer than since then, and a step more at most
-	pinged   time.Time // when a PING was sent, if nothing has come since; else zero
-	stamp    uint64    // what the PONG must repeat; 0 if none is awaited
+	mu    sync.Mutex // guards the following; not held while a method of the transport runs
+	timer *time.Timer
+	// Times are counted from began.
+	due      time.Duration // when the timer should fire
+	looked   time.Duration // when the transport was looked at last, and
+	received Position      // what it had received by then
+	quiet    time.Duration // nothing has come for longer than since then, and a step more at most
+	pinged   time.Duration // when a PING was sent, if nothing has come since; else 0
+	stamp    uint64        // what the PONG must repeat; 0 if none is awaited
 	stopped  bool
 }
 
 // Start begins to watch a transport. If interval is 0 it sends no PINGs; RoundTripTime returns roundTrip,
 // the time that something else has taken (the handshake), until a PING was answered.
 func (k *Keepalive) Start(transport Transport, interval, timeout, roundTrip time.Duration) {
-	now := time.Now()
-	k.transport, k.interval, k.timeout, k.began = transport, interval, timeout, now
+	k.transport, k.interval, k.timeout, k.began = transport, interval, timeout, time.Now()
 	k.roundTrip.Store(int64(roundTrip))
 	if interval <= 0 {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.looked, k.quiet, k.received = now, now, transport.Received()
+	k.received = transport.Received()
 	if !k.stopped {
-		k.due = now.Add(k.step())
+		k.due = k.step()
 		k.timer = time.AfterFunc(k.step(), k.look)
 	}
 }
@@ -104,34 +104,34 @@ func (k *Keepalive) look() {
 		k.mu.Unlock()
 		return
 	}
-	now := time.Now()
+	now := time.Since(k.began)
 	if !attached { // nothing can come
-		k.quiet, k.pinged = now, time.Time{}
+		k.quiet, k.pinged = now, 0
 	}
-	late := now.Sub(k.due) > k.step()
+	late := now-k.due > k.step()
 	if received != k.received { // since the last look, and who knows when
-		k.received, k.quiet, k.pinged = received, k.looked, time.Time{}
+		k.received, k.quiet, k.pinged = received, k.looked, 0
 	}
 	k.looked = now
 	var ping []byte
 	dead := false
 	next := k.step()
 	switch {
-	case !k.pinged.IsZero() && now.Sub(k.pinged) < k.timeout:
-		next = min(next, k.timeout-now.Sub(k.pinged))
-	case !k.pinged.IsZero():
+	case k.pinged != 0 && now-k.pinged < k.timeout:
+		next = min(next, k.timeout-(now-k.pinged))
+	case k.pinged != 0:
 		// One that was held up itself, stopped or starved, can't blame the peer: it looks once more.
 		dead = !late
-	case now.Sub(k.quiet) < k.interval:
-		next = min(next, k.interval-now.Sub(k.quiet))
+	case now-k.quiet < k.interval:
+		next = min(next, k.interval-(now-k.quiet))
 	default:
 		k.pinged = now
-		k.stamp = uint64(max(1, now.Sub(k.began)))
+		k.stamp = uint64(now)
 		ping = binary.LittleEndian.AppendUint64(nil, k.stamp)
 		next = min(next, k.timeout)
 	}
 	if !dead || resumable != nil {
-		k.due = now.Add(next)
+		k.due = now + next
 		k.timer.Reset(next)
 	}
 	k.mu.Unlock()
@@ -139,7 +139,7 @@ func (k *Keepalive) look() {
 	switch {
 	case dead:
 		cause := fmt.Errorf("%w: nothing came from it for %v, nor an answer to a PING for %v",
-			ErrSilent, now.Sub(k.quiet).Round(time.Millisecond), k.timeout)
+			ErrSilent, (now - k.quiet).Round(time.Millisecond), k.timeout)
 		if resumable != nil {
 			resumable.Break(cause)
 		} else {

@@ -50,9 +50,9 @@ type Server struct {
 
 	mu         sync.Mutex // guards the following; held briefly
 	listeners  map[net.Listener]struct{}
-	sessions   map[Session]chan struct{} // closed when the session has ended
-	turnedAway int                       // of the sessions, those that are
-	stopped    bool                      // no more connections
+	sessions   map[Session]*signal // raised when the session has ended
+	turnedAway int                 // of the sessions, those that are
+	stopped    bool                // no more connections
 }
 
 // NewServer returns a Server.
@@ -63,7 +63,7 @@ func NewServer(config ServerConfig) *Server {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	s := &Server{config: config, listeners: map[net.Listener]struct{}{}, sessions: map[Session]chan struct{}{}}
+	s := &Server{config: config, listeners: map[net.Listener]struct{}{}, sessions: map[Session]*signal{}}
 	s.ctx, s.close = context.WithCancel(context.Background())
 	return s
 }
@@ -142,7 +142,7 @@ func (s *Server) start(conn net.Conn) {
 		return
 	}
 	session := s.config.Accept(conn, full)
-	ended := make(chan struct{})
+	ended := new(signal)
 	s.sessions[session] = ended
 	if full {
 		s.turnedAway++
@@ -155,8 +155,8 @@ func (s *Server) start(conn net.Conn) {
 		if full {
 			s.turnedAway--
 		}
+		ended.raise()
 		s.mu.Unlock()
-		close(ended)
 	}()
 }
 
@@ -167,17 +167,17 @@ func (s *Server) Connections() int {
 	return len(s.sessions) - s.turnedAway
 }
 
-// stop closes the listeners and returns the sessions there are.
-func (s *Server) stop() map[Session]chan struct{} {
+// stop closes the listeners and returns the sessions there are, with what is closed when they have ended.
+func (s *Server) stop() map[Session]<-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
 	for listener := range s.listeners {
 		_ = listener.Close() // Serve reports what matters
 	}
-	sessions := make(map[Session]chan struct{}, len(s.sessions))
+	sessions := make(map[Session]<-chan struct{}, len(s.sessions))
 	for session, ended := range s.sessions {
-		sessions[session] = ended
+		sessions[session] = ended.wait()
 	}
 	return sessions
 }

@@ -44,10 +44,8 @@ func (c *Client) beginWatch(ctx context.Context) {
 		previous.stop()
 		c.wakeWatched(previous)
 	}
-	select {
-	case <-c.done: // the client has ended meanwhile and does not know of this watch
+	if c.Err() != nil { // the client has ended meanwhile and does not know of this watch
 		c.endWatch(next)
-	default:
 	}
 }
 

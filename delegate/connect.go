@@ -135,8 +135,7 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 		MaxInFlight:       int(min(uint64(config.MaxInFlight), reply.maxInFlight)),
 		InputWindow:       int(min(reply.window, maxWindow)),
 		KeepaliveInterval: grantedKeepalive(config.KeepaliveInterval, reply.keepalive), KeepaliveTimeout: config.KeepaliveTimeout,
-		Unusable: map[int]*core.Error{},
-		Ticket:   reply.session, Resumed: reply.resumed, PeerReceived: core.Position(reply.received), Lost: reply.lost,
+		Ticket: reply.session, Resumed: reply.resumed, PeerReceived: core.Position(reply.received), Lost: reply.lost,
 		Journal: reply.journal,
 	}
 	switch {
@@ -144,6 +143,9 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 		return Agreement{}, failed(core.Internal, errors.New("the server gave a session that was not asked for"))
 	case reply.resumed && (config.Resume == nil || reply.session == nil || reply.session.ID != config.Resume.ID):
 		return Agreement{}, failed(core.Internal, errors.New("the server resumed a session that was not asked for"))
+	}
+	if len(reply.differences) > 0 {
+		a.Unusable = map[int]*core.Error{}
 	}
 	var differing []error
 	for _, d := range reply.differences {

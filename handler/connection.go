@@ -53,7 +53,7 @@ type Connection struct {
 
 	// calls finds the contexts of the commands in flight by slot. The read loop alone uses calls and
 	// stores contexts; the worker that ends a command clears the cell. Cells never move.
-	calls [][]atomic.Pointer[commandContext]
+	calls []*[callChunk]atomic.Pointer[commandContext]
 
 	arrived    []*task       // not yet queued; owned by the read loop, like
 	arrivedEnd core.Position // the position after the last of them
@@ -75,18 +75,18 @@ type Connection struct {
 	head  int
 	// searching: a worker is awake that will look at the queue, so no other need be woken.
 	searching   bool
-	commands    uint64 // accepted so far
-	running     int    // of those, not ended
-	held        int    // what those count for in the budget, in bytes
-	reserved    int    // of the account, for that
-	interrupted int    // of those, at the connection's end
 	draining    bool
+	commands    uint64        // accepted so far
+	running     int           // of those, not ended
+	held        int           // what those count for in the budget, in bytes
+	reserved    int           // of the account, for that
+	interrupted int           // of those, at the connection's end
 	accepted    core.Position // end of the last command accepted
-	idle        chan struct{} // closed when draining and running is 0
+	idle        chan struct{} // made by whenIdle; closed when running is 0
 }
 
-// callChunk is how many cells are allocated at once.
-const callChunk = 64
+// callChunk is how many cells are allocated at once: few, because many connections have one call at a time.
+const callChunk = 16
 
 // NewConnection returns the server's side of a connection whose handshake is done. It owns
 // transport from now on.
@@ -105,8 +105,7 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 		config.Account = core.DefaultBudget().NewAccount(0)
 	}
 	c := &Connection{
-		invoker: i, transport: transport, config: config, idle: make(chan struct{}), forsaken: make(chan struct{}),
-		account: config.Account,
+		invoker: i, transport: transport, config: config, account: config.Account, forsaken: make(chan struct{}),
 	}
 	if budgeted, ok := transport.(core.Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
@@ -220,7 +219,11 @@ func (c *Connection) handle(frame *core.Frame) error {
 		}
 		return c.transport.Post(core.Frame{Kind: core.KindPong, Body: frame.Body})
 	case core.KindPong:
-		if c.flow.Pong(frame.Body) || c.keepalive.Pong(frame.Body) {
+		switch {
+		case c.flow.Pong(frame.Body):
+			return nil
+		case c.keepalive.Pong(frame.Body):
+			c.flow.Undisturbed(c.keepalive.RoundTripTime())
 			return nil
 		}
 		return c.forNothing(frame.Kind, &c.counters.ignored)
@@ -367,7 +370,7 @@ func (c *Connection) cell(slot uint32) *atomic.Pointer[commandContext] {
 		c.calls = append(c.calls, nil)
 	}
 	if c.calls[chunk] == nil {
-		c.calls[chunk] = make([]atomic.Pointer[commandContext], callChunk)
+		c.calls[chunk] = new([callChunk]atomic.Pointer[commandContext])
 	}
 	return &c.calls[chunk][slot%callChunk]
 }
@@ -419,7 +422,15 @@ func (c *Connection) enqueueArrived() {
 	if wake {
 		c.invoker.workers.serve(c)
 	}
-	for _, t := range c.arrived[taken:] {
+	if taken < len(c.arrived) {
+		c.turnAwayArrived(c.arrived[taken:], draining)
+	}
+	clear(c.arrived)
+	c.arrived = c.arrived[:0]
+}
+
+func (c *Connection) turnAwayArrived(arrived []*task, draining bool) {
+	for _, t := range arrived {
 		if draining {
 			c.sayDraining()
 			c.turnAway(t, &core.Error{Code: core.Unavailable, Message: "the server is shutting down"})
@@ -428,8 +439,6 @@ func (c *Connection) enqueueArrived() {
 			c.turnAway(t, noRoom("for the command"))
 		}
 	}
-	clear(c.arrived)
-	c.arrived = c.arrived[:0]
 }
 
 const (
@@ -624,7 +633,7 @@ func (c *Connection) whenIdle() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.draining {
-		c.draining = true
+		c.draining, c.idle = true, make(chan struct{})
 		if c.running == 0 {
 			close(c.idle)
 		}
@@ -635,6 +644,9 @@ func (c *Connection) whenIdle() <-chan struct{} {
 // cancelAll ends the contexts of all commands in flight. Called by the read loop at its end.
 func (c *Connection) cancelAll() {
 	for _, chunk := range c.calls {
+		if chunk == nil {
+			continue
+		}
 		for i := range chunk {
 			if ctx := chunk[i].Load(); ctx != nil {
 				ctx.cancel(context.Canceled)

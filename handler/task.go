@@ -80,7 +80,9 @@ func (t *task) run() (waits bool) {
 		}
 		t.end(err)
 	}()
-	err = t.inflate()
+	if t.buffer != nil && t.buffer.Compressed {
+		err = t.inflate()
+	}
 	if t.turn == nil || t.turn.execute == nil { // else it is decoded already
 		t.size = len(t.body)
 		if t.buffer != nil {
@@ -136,11 +138,8 @@ func (t *task) decoded() {
 	t.body, t.buffer = nil, nil
 }
 
-// inflate inflates the command, if it came compressed.
+// inflate inflates a command that came compressed.
 func (t *task) inflate() error {
-	if t.buffer == nil || !t.buffer.Compressed {
-		return nil
-	}
 	compressor := t.connection.config.Compressor
 	size, err := compressor.InflatedLen(t.buffer, "the command")
 	if err != nil {
@@ -377,7 +376,9 @@ func (t *task) Reply(encoded []byte) (again bool, err error) {
 		err := t.waitForScratch(size)
 		return err == nil, err
 	}
-	t.scratch.Trim() // of what was guessed
+	if t.scratch.Charged() > 0 {
+		t.scratch.Trim() // of what was guessed
+	}
 	if compressor := t.connection.config.Compressor; compressor != nil {
 		compressor.Compress(t.scratch)
 	}

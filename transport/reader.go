@@ -53,13 +53,12 @@ type reader struct {
 
 	afterLarge bool // the last frame was large
 	busy       bool // the last read brought more than idleSize
+	running    bool // in run: the handshake is over
+	again      bool // parseNext has taken a part, and there may be more in data
 
-	running    bool          // in run: the handshake is over
-	slow       slowness      //
-	frameStart core.Position // of the frame whose payload goes to large or is skipped
-
-	partials map[core.Sequence]*partial // messages of which a part has come
-	again    bool                       // parseNext has taken a part, and there may be more in data
+	frameStart core.Position              // of the frame whose payload goes to large or is skipped
+	partials   map[core.Sequence]*partial // messages of which a part has come
+	slow       *slowness                  // nil until something was incomplete
 
 	// For tryRead, which is made once because a closure per read would be an allocation.
 	tryRead    func(fd uintptr) bool
@@ -122,7 +121,9 @@ func (r *reader) run(handle func(*core.Frame) error) error {
 }
 
 // isOverdue reports whether reading has failed because of the deadline that pause has set.
-func (r *reader) isOverdue(err error) bool { return IsTimeout(err) && !r.slow.armed.IsZero() }
+func (r *reader) isOverdue(err error) bool {
+	return IsTimeout(err) && r.slow != nil && !r.slow.armed.IsZero()
+}
 
 // handleAll passes the frames that have arrived to handle.
 func (r *reader) handleAll(handle func(*core.Frame) error) error {
@@ -367,10 +368,11 @@ func (r *reader) discard(size int) {
 	r.position += core.Position(size)
 }
 
-// idle gives the buffer back, if nothing is in it: idle connections are cheap.
+// idle gives the buffer back, if nothing is in it, and forgets what the last frame had in it or in one of its own:
+// idle connections are cheap.
 func (r *reader) idle() {
 	if r.buffer != nil && len(r.data) == 0 {
-		r.data = nil
+		r.data, r.frame.Body, r.frame.Metadata, r.frame.Buffer = nil, nil, nil, nil
 		r.buffer.Release()
 		r.buffer = nil
 	}

@@ -490,7 +490,7 @@ func (r *reader) restart(from *reader) {
 	r.buffer, r.data, from.buffer, from.data = from.buffer, from.data, nil, nil
 	r.position = boundary
 	r.afterLarge, r.busy, r.readFailed, r.broken = false, false, nil, false
-	r.slow = slowness{}
+	r.slow = nil
 	for _, message := range r.partials {
 		message.since = time.Time{}
 	}

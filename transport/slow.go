@@ -38,6 +38,9 @@ func (r *reader) pause() error {
 	if err := r.shrink(); err != nil {
 		return err
 	}
+	if r.slow == nil {
+		r.slow = new(slowness)
+	}
 	due, _ := r.due(time.Now())
 	if r.slow.armed.IsZero() || due.Before(r.slow.armed) {
 		return r.arm(due)

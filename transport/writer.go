@@ -395,6 +395,8 @@ func (w *writer) leaveLocked() {
 	if w.replay != nil {
 		w.underway = w.replay.held
 	}
+	w.parts = nil
+	clear(w.allParts) // what they refer to was given back
 	if w.err != nil {
 		w.clearLocked()
 	}
