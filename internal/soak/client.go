@@ -98,7 +98,7 @@ type line struct {
 
 	// Owned by the observer's goroutine.
 	sessions uint64 // so far
-	without  int64  // since when there is no connection, in microseconds; 0 while there is one
+	since    int64  // when the last one was seen first, in microseconds
 }
 
 const (
@@ -161,19 +161,18 @@ func (l *line) keep(ctx context.Context, clientTLS *tls.Config, log *os.File) {
 
 // observe notes in the log when the server has not known the client again.
 func (l *line) observe(change edict.StateChange, log *os.File) {
-	now := time.Now().UnixMicro()
 	if change.To != edict.StateReady {
-		if l.without == 0 {
-			l.without = now
-		}
 		return
 	}
-	stats := l.stats()
+	now, stats := time.Now().UnixMicro(), l.stats()
 	sessions := max(stats.Connections-stats.Resumed, 1) // there may be no client yet
-	if sessions > l.sessions && l.sessions > 0 {
-		write(log, appendSession(nil, l.Name, l.without, now))
+	if sessions <= l.sessions {
+		return
 	}
-	l.sessions, l.without = max(l.sessions, sessions), 0
+	if l.sessions > 0 {
+		write(log, appendSession(nil, l.Name, l.since, now))
+	}
+	l.sessions, l.since = sessions, now
 }
 
 // set sets the client that callers get, or refuses it because the line is closing.

@@ -53,8 +53,8 @@ func appendStage(line []byte, s stage, id callID) []byte {
 }
 
 // A line of a client's records is "b id" for a call that begins, "e id route server code outcome began finished flags"
-// for one that has ended, or "n route from to" for a route that is resumed, and had a new session after it had none between
-// these times.
+// for one that has ended, or "n route from to" for a route that is resumed, and had one session from a time on and at
+// another another one: a client notices late, as a rule, that its server was killed.
 
 func appendBegun(line []byte, id callID) []byte { return appendStage(line, 'b', id) }
 
