@@ -33,7 +33,8 @@ type CommandID = core.CommandID
 
 // CommandIDOf returns the ID of the command that runs with ctx, and false if it has none: only servers with a Journal
 // give some, to commands that are not Idempotent. A command that writes it down in the same transaction as what it does can be
-// found there, when its server has ended before it could answer.
+// found there, when its server has ended before it could answer: the client's error has the same ID. examples/exactly-once
+// does that.
 func CommandIDOf(ctx context.Context) (CommandID, bool) {
 	scope, _ := core.ScopeOf(ctx)
 	named, ok := scope.(interface{ CommandID() (CommandID, bool) })
@@ -51,6 +52,9 @@ func CommandIDOf(ctx context.Context) (CommandID, bool) {
 // Outcome. If the server has given the client up (after TTL, or because it was restarted) the calls in flight end,
 // Unavailable, and the Outcome says whether they ran. docs/resume.md has the rest.
 func WithResume(resume Resume) Option {
+	if resume.Bytes <= 0 {
+		resume.Bytes = delegate.DefaultReplayBytes
+	}
 	return option(func(s *shared) { s.resume = &resume })
 }
 

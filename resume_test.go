@@ -198,9 +198,9 @@ func (m *mortal) End(id edict.CommandID, record *core.Record) error {
 }
 
 // startWithJournal starts a server with a journal, which kill ends as SIGKILL would.
-func (s *site) startWithJournal(kept edict.Journal) (kill func()) {
+func (s *site) startWithJournal(kept edict.Journal, more ...edict.ServerOption) (kill func()) {
 	life := &mortal{Journal: kept}
-	s.options = []edict.ServerOption{edict.WithResume(edict.Resume{Journal: life})}
+	s.options = append(more, edict.WithResume(edict.Resume{Journal: life}))
 	server := s.start()
 	return func() {
 		life.dead.Store(true)
@@ -445,4 +445,148 @@ func TestResumeAfterSilence(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// Wherever the answers break off when a server is killed: the next one goes on behind what the client has.
+func TestJournalAtEveryByte(t *testing.T) {
+	cuts := 0
+	for n := int64(0); !t.Failed(); n++ {
+		cut := false
+		atEmptySite(t, func(t *testing.T, s *site) {
+			kept := openJournal(t)
+			kill := s.startWithJournal(kept)
+			client := s.client(edict.WithResume(edict.Resume{}))
+			s.network.RefuseDials("site", true)
+			s.network.Connections()[0].CutAfter(edicttest.ToClient, edicttest.Bytes(n))
+			stream, err := edict.StartStream(t.Context(), client, count{To: 5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := later(client, t.Context(), add{2, 3})
+			synctest.Wait()
+			executed := s.lab.executed.Load()
+			cut = len(s.network.Fired(edicttest.FaultCut)) > 0
+			kill()
+			s.startWithJournal(kept)
+			for want := range 5 {
+				if got, err := stream.Receive(); got != want || err != nil {
+					t.Errorf("%d, %v, want %d", got, err, want)
+				}
+			}
+			if _, err := stream.Receive(); err != io.EOF {
+				t.Error(err)
+			}
+			if got := <-sum; got.value != 5 || got.err != nil {
+				t.Error(got)
+			}
+			if again := s.lab.executed.Load() - executed; again > 1 || executed > 0 && again > 0 {
+				t.Errorf("%d were executed before, and %d after", executed, again)
+			}
+			if t.Failed() {
+				t.Logf("cut after %d bytes", n)
+			}
+		})
+		if !cut {
+			break
+		}
+		cuts++
+	}
+	if cuts < 200 {
+		t.Errorf("cut at %d bytes only", cuts)
+	}
+}
+
+// A server that has not the journal of the one before it knows nothing of what that one may have done.
+func TestJournalIsLost(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kill := s.startWithJournal(openJournal(t))
+		client := s.client(edict.WithResume(edict.Resume{}))
+		s.network.Connections()[0].Stall(edicttest.ToClient)
+		sum := later(client, t.Context(), add{2, 3})
+		synctest.Wait()
+		kill()
+		s.startWithJournal(openJournal(t))
+		got := <-sum
+		if edict.CodeOf(got.err) != edict.Unavailable || edict.OutcomeOf(got.err) != edict.OutcomeUnknown || s.lab.executed.Load() != 1 {
+			t.Errorf("%v; %d were executed", got, s.lab.executed.Load())
+		}
+		if n, err := edict.Call(t.Context(), client, add{3, 4}); n != 7 || err != nil {
+			t.Error(n, err)
+		}
+	})
+}
+
+// The error of a command tells the ID that the command has seen, before and after a restart of the server.
+func TestCommandIDOfAnError(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kept := openJournal(t)
+		ids := make(chan edict.CommandID, 2)
+		note := edict.WithServerInterceptors(func(ctx context.Context, _ *edict.ServerCall, next func(context.Context) error) error {
+			id, _ := edict.CommandIDOf(ctx)
+			ids <- id
+			return next(ctx)
+		})
+		kill := s.startWithJournal(kept, note)
+		client := s.client(edict.WithResume(edict.Resume{}))
+		_, err := edict.Call(t.Context(), client, fail{Code: edict.DataLoss})
+		if e, ok := errors.AsType[*edict.Error](err); !ok || e.CommandID != <-ids || e.CommandID.Number == 0 {
+			t.Errorf("%+v", err)
+		}
+		cut := later(client, t.Context(), wait{"cut"})
+		<-s.lab.started
+		kill()
+		s.startWithJournal(kept)
+		err = (<-cut).err
+		if e, ok := errors.AsType[*edict.Error](err); !ok || e.Outcome != edict.OutcomeUnknown || e.CommandID != <-ids {
+			t.Errorf("%+v", err)
+		}
+	})
+	resuming(t, func(t *testing.T, s *site) {
+		_, err := edict.Call(t.Context(), s.client(edict.WithResume(edict.Resume{})), fail{Code: edict.DataLoss})
+		if e, ok := errors.AsType[*edict.Error](err); !ok || e.CommandID != (edict.CommandID{}) {
+			t.Errorf("without a journal: %+v", err)
+		}
+	})
+}
+
+// Commands that wait for a client which is away do not hold up a server that shuts down, whatever they wait for.
+func TestShutdownFreesWhoWaitsForTheClient(t *testing.T) {
+	for _, lostFirst := range []bool{true, false} {
+		resuming(t, func(t *testing.T, s *site) {
+			client := s.client(edict.WithResume(edict.Resume{}))
+			if _, err := edict.StartStream(t.Context(), client, flood{Size: 1000}); err != nil { // waits for credit
+				t.Fatal(err)
+			}
+			if _, err := edict.StartDuplex(t.Context(), client, sumUp{}); err != nil { // waits for inputs
+				t.Fatal(err)
+			}
+			s.network.Connections()[0].Stall(edicttest.ToClient)
+			for range 8 { // wait for the client to acknowledge
+				later(client, t.Context(), repeat{strings.Repeat("x", 1000), 700})
+			}
+			synctest.Wait()
+			if n := s.server.InFlight(); n < 4 {
+				t.Errorf("%d commands wait", n)
+			}
+			s.network.RefuseDials("site", true)
+			began := time.Now()
+			ended := make(chan error, 1)
+			shutDown := func() { ended <- s.server.Shutdown(t.Context()) }
+			if lostFirst {
+				s.network.Connections()[0].Cut()
+				synctest.Wait()
+				go shutDown()
+			} else {
+				go shutDown()
+				synctest.Wait()
+				s.network.Connections()[0].Cut()
+			}
+			if err := <-ended; err != nil || time.Since(began) > 0 {
+				t.Errorf("the client was lost first: %v; %v, %v", lostFirst, time.Since(began), err)
+			}
+			if err := <-s.lab.canceled; edict.CodeOf(err) != edict.Unavailable || !strings.Contains(err.Error(), "the client is away") {
+				t.Error(err)
+			}
+		})
+	}
 }

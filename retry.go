@@ -196,11 +196,14 @@ func (c *steadyCall) unsuspend(exchange Exchange) {
 // final completes the error that the call ends with.
 func (c *steadyCall) final(err error) error {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Command != "" && !c.mayHaveRun {
+	if !ok || e.Command != "" && !c.mayHaveRun && !c.isNumbered() {
 		return err
 	}
 	copied := *e
 	copied.Command = c.life.nameOf(&c.request)
+	if c.isNumbered() {
+		copied.CommandID = CommandID{Session: c.connection.session, Number: c.request.id}
+	}
 	if c.mayHaveRun && !e.Outcome.Ran() { // the last attempt did not run, but an earlier one may have
 		copied.Outcome = OutcomeUnknown
 	}

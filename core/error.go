@@ -45,6 +45,9 @@ type Error struct {
 
 	// Command is the name of the command that failed, if it was one. Not sent.
 	Command string
+	// CommandID is the command's ID on a server with a Journal, that of edict.CommandIDOf, to ask afterwards what became of
+	// it; else zero. Not sent.
+	CommandID CommandID
 	// Remote is true if the peer reported the error, false if it arose on this side. Not sent.
 	Remote bool
 	// Cause is the underlying error on this side. Not sent.

@@ -179,9 +179,10 @@ func (a *Acceptor) settleSession(ctx context.Context, conn *transport.Conn, gree
 	sessions := a.config.Sessions
 	reply.journal = sessions.config.Journal != nil
 	agreement.Journal = reply.journal
+	var session *Session
 	if greeting.resumes {
-		session, lost := sessions.find(*greeting.resume, principal)
-		if session != nil {
+		var lost string
+		if session, lost = sessions.find(*greeting.resume, principal); session != nil {
 			received, ticket, err := session.suspend(ctx, greeting.resume.Secret, principal, core.Position(greeting.received))
 			if err == nil {
 				reply.session, reply.resumed, reply.received = &ticket, true, uint64(received)
@@ -192,7 +193,7 @@ func (a *Acceptor) settleSession(ctx context.Context, conn *transport.Conn, gree
 		}
 		reply.lost = lost[:min(len(lost), maxName)]
 	}
-	ticket, identity, err := sessions.issue(greeting, principal)
+	ticket, identity, err := sessions.issue(greeting, principal, session)
 	if err != nil {
 		return nil, core.Errorf(core.Unavailable, "the server can't remember the session: %v", err)
 	}

@@ -452,3 +452,99 @@ func TestLeaving(t *testing.T) {
 		}
 	})
 }
+
+// A client that was resumed before, and whose next attempt comes to nothing, may come with the same ticket.
+func TestResumingComesToNothing(t *testing.T) {
+	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		i.network.Connections()[0].Cut()
+		g.comeBack()
+		g.ping("back") // so the server knows that the ticket has come
+		g.pong("back")
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		session := i.sessions.byID[g.ticket.ID]
+		principal := &core.Principal{Scheme: "says so", Name: "till"}
+		if _, _, err := session.suspend(t.Context(), g.ticket.Secret, principal, received); err != nil {
+			t.Fatal(err)
+		}
+		session.release() // the client is gone before it has an answer
+		g.comeBack()
+		g.ping("back again")
+		g.pong("back again")
+	})
+}
+
+// A client may have the answer to an attempt that the server takes for an earlier one.
+func TestAnswersThatOvertake(t *testing.T) {
+	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		i.network.Connections()[0].Cut()
+		synctest.Wait()
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var next Ticket
+		for attempt := range 2 {
+			carrier, agreement, err := i.connect("inn", "till", &g.ticket, received)
+			if err != nil || !agreement.Resumed {
+				t.Fatal(agreement.Lost, err)
+			}
+			if attempt == 0 {
+				next = *agreement.Ticket
+			}
+			carrier.Close(nil)
+			carrier.Wait()
+			synctest.Wait()
+		}
+		g.ticket = next
+		g.comeBack()
+		g.ping("back")
+		g.pong("back")
+	})
+}
+
+// notebook is a Journal that knows sessions only.
+type notebook map[core.SessionID]core.Identity
+
+func (notebook) Begin(core.CommandID) (*core.Record, error) { return nil, nil }
+
+func (notebook) End(core.CommandID, *core.Record) error { return nil }
+
+func (notebook) Forget(core.SessionID, []uint64) {}
+
+func (n notebook) Identity(id core.SessionID) (core.Identity, bool) {
+	identity, ok := n[id]
+	return identity, ok
+}
+
+func (n notebook) SetIdentity(id core.SessionID, identity core.Identity) error {
+	n[id] = identity
+	return nil
+}
+
+// The same, to a server that was restarted and has a journal.
+func TestAnswersOfARestartedServerThatOvertake(t *testing.T) {
+	known := notebook{}
+	atInn(t, SessionsConfig{Journal: known}, func(t *testing.T, i *inn) {
+		g := i.arrive("till")
+		g.carrier.Close(nil)
+		i.open("next", NewSessions(SessionsConfig{Journal: known}))
+		attempt := func(ticket Ticket) Ticket {
+			carrier, agreement, err := i.connect("next", "till", &ticket, 1<<20)
+			if err != nil || agreement.Resumed || agreement.Ticket.ID != g.ticket.ID {
+				t.Error(agreement, err)
+			}
+			carrier.Close(nil)
+			carrier.Wait()
+			synctest.Wait()
+			return *agreement.Ticket
+		}
+		next := attempt(g.ticket)
+		attempt(g.ticket)
+		attempt(next)
+	})
+}

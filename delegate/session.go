@@ -142,6 +142,7 @@ type Session struct {
 
 	// Guarded by sessions.mu.
 	identity core.Identity
+	offered  Ticket      // what identity.Offered is of
 	timer    *time.Timer // gives the session up; nil while the client is there
 	over     bool
 	renewed  bool // identity.Current is of this session, and not of an earlier one with its ID
@@ -166,7 +167,8 @@ func errAway(ttl time.Duration) error {
 // begin makes a session of a connection whose handshake goes on.
 func (s *Sessions) begin(ticket Ticket, identity core.Identity, carrier *transport.Conn) *Session {
 	session := &Session{
-		sessions: s, id: ticket.ID, carrier: carrier, begun: make(chan struct{}), resuming: make(chan struct{}, 1), identity: identity,
+		sessions: s, id: ticket.ID, carrier: carrier, begun: make(chan struct{}), resuming: make(chan struct{}, 1),
+		identity: identity, offered: ticket,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -328,12 +330,25 @@ var errNotBegun = errors.New("the client has not got the answer with which it be
 
 func (s *Session) release() { <-s.resuming }
 
-// renew returns the ticket for the next time. The one that was used goes on working until the client has
-// certainly got this one.
-func (s *Session) renew(used Secret) (Ticket, error) {
-	ticket := newTicket(s.id, s.sessions.config.TTL)
+// offers reports whether secret is the one that the client was given last.
+func (s *Session) offers(secret Secret) bool {
 	s.sessions.mu.Lock()
-	s.identity.Current, s.identity.Offered, s.renewed = core.HashSecret(used[:]), core.HashSecret(ticket.Secret[:]), true
+	defer s.sessions.mu.Unlock()
+	return s.identity.Offered.Equal(core.HashSecret(secret[:]))
+}
+
+// renew returns the ticket for the next time. The one that was used goes on working until the client has
+// certainly got this one. A client that shows it once more gets the same answer: it has tried several times, and
+// nobody knows which of the answers comes to it.
+func (s *Session) renew(used Secret) (Ticket, error) {
+	current := core.HashSecret(used[:])
+	s.sessions.mu.Lock()
+	if !s.identity.Offered.Equal(current) {
+		defer s.sessions.mu.Unlock()
+		return s.offered, nil
+	}
+	ticket := newTicket(s.id, s.sessions.config.TTL)
+	s.identity.Current, s.identity.Offered, s.offered, s.renewed = current, core.HashSecret(ticket.Secret[:]), ticket, true
 	identity := s.identity
 	s.sessions.mu.Unlock()
 	if remembers := s.sessions.config.Journal; remembers != nil {
@@ -343,8 +358,8 @@ func (s *Session) renew(used Secret) (Ticket, error) {
 }
 
 // issue returns the ticket of a new session: one that goes on with the commands of an earlier one, if
-// that is remembered.
-func (s *Sessions) issue(greeting *hello, principal *core.Principal) (Ticket, core.Identity, error) {
+// that is remembered. before is a session that the client could not resume, nil if there was none.
+func (s *Sessions) issue(greeting *hello, principal *core.Principal, before *Session) (Ticket, core.Identity, error) {
 	var id core.SessionID
 	identity := identityOf(principal)
 	if greeting.resumes && s.config.Journal != nil {
@@ -354,6 +369,9 @@ func (s *Sessions) issue(greeting *hello, principal *core.Principal) (Ticket, co
 		}
 	}
 	ticket := newTicket(id, s.config.TTL)
+	if before != nil && before.id == id && !before.offers(greeting.resume.Secret) {
+		ticket = before.offered // as in renew
+	}
 	identity.Offered = core.HashSecret(ticket.Secret[:])
 	if s.config.Journal != nil {
 		return ticket, identity, s.config.Journal.SetIdentity(ticket.ID, identity)

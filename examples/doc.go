@@ -11,4 +11,6 @@
 //     its loop or the server shuts down.
 //   - reconnect is a client that goes on while its servers shut down, crash and come back.
 //   - group is a client of several servers that are killed, added and shut down, and who serves what.
+//   - exactly-once is a bank whose server is killed again and again: every transfer is made once, and those
+//     that were cut off are settled.
 package examples

@@ -11,6 +11,7 @@ require (
 	github.com/edict-go/edict v0.0.0-00010101000000-000000000000
 	github.com/mus-format/mus-go v0.7.2
 	github.com/schollz/progressbar/v3 v3.19.1
+	go.etcd.io/bbolt v1.5.0
 	golang.org/x/term v0.47.0
 	google.golang.org/protobuf v1.36.12
 )

@@ -65,7 +65,9 @@ type Connection struct {
 	arrivals turns       // of ordered commands that are in no lane yet; guarded by lanes.mu
 	lost     atomic.Bool // the connection has ended; no ordered command begins any more
 
-	announce sync.Once // says GOAWAY for Drain; whoever is second waits until it is queued
+	announce sync.Once     // says GOAWAY for Drain; whoever is second waits until it is queued
+	forsake  sync.Once     // closes forsaken
+	forsaken chan struct{} // closed when the client is away and can't come back, but commands go on
 
 	mu sync.Mutex // guards the following; held briefly
 	// queue holds tasks that no worker has taken; queue[:head] are taken.
@@ -102,7 +104,9 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 	if config.Account == nil {
 		config.Account = core.DefaultBudget().NewAccount(0)
 	}
-	c := &Connection{invoker: i, transport: transport, config: config, account: config.Account}
+	c := &Connection{
+		invoker: i, transport: transport, config: config, account: config.Account, forsaken: make(chan struct{}),
+	}
 	if budgeted, ok := transport.(core.Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
 	}
@@ -657,12 +661,35 @@ func (c *Connection) cancelAll() {
 func (c *Connection) Drain(ctx context.Context) {
 	idle := c.whenIdle()
 	c.sayDraining()
-	select {
-	case <-idle:
-		_ = c.transport.Flush(ctx) // an error means that the connection has ended
-	case <-ctx.Done():
+	var lost <-chan struct{}
+	if t, ok := c.transport.(forsakable); ok {
+		lost = t.Lost()
+		t.Forsake()
+	}
+	for {
+		select {
+		case <-idle:
+			_ = c.transport.Flush(ctx) // an error means that the connection has ended
+			return
+		case <-lost:
+			lost = nil
+			c.forsake.Do(func() { close(c.forsaken) })
+		case <-ctx.Done():
+			return
+		}
 	}
 }
+
+// forsakable is an optional interface of Transports that survive the loss of what is underneath.
+type forsakable interface {
+	// Lost is closed when that is lost, nil if the Transport does not survive it. Forsake says that the client can't come
+	// back then: what is sent goes nowhere, and does not wait.
+	Lost() <-chan struct{}
+	Forsake()
+}
+
+// errForsaken is what commands get that wait for such a client. Others go on: what becomes of them may be kept.
+var errForsaken = core.Errorf(core.Unavailable, "the client is away, and the server shuts down")
 
 // sayDraining posts the GOAWAY of a server that is shutting down, once. Commands are not taken any more.
 func (c *Connection) sayDraining() {

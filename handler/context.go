@@ -344,6 +344,8 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 		}
 		select {
 		case <-wait:
+		case <-c.connection.forsaken:
+			return errForsaken
 		case <-ctx.Done():
 		}
 	}

@@ -138,6 +138,8 @@ func (i *inputs) ReceiveInput(ctx context.Context) (*core.Buffer, error) {
 		i.mu.Unlock()
 		select {
 		case <-changed:
+		case <-i.ctx.connection.forsaken:
+			return nil, errForsaken
 		case <-ctx.Done():
 		}
 	}

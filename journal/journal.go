@@ -54,6 +54,7 @@ type Journal struct {
 	commands int
 	sessions int
 	cleaned  time.Time
+	running  map[core.CommandID]bool // begun by this process, and not ended; true if they were forgotten meanwhile
 
 	mu         sync.Mutex // guards the following; held briefly
 	pending    []*operation
@@ -102,7 +103,7 @@ func Open(path string, config Config) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("can't open the journal %s: %w", path, err)
 	}
-	j := &Journal{db: db, config: config, done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	j := &Journal{db: db, config: config, done: make(chan struct{}), wake: make(chan struct{}, 1), running: map[core.CommandID]bool{}}
 	if err := db.Update(j.load); err != nil {
 		return nil, errors.Join(fmt.Errorf("can't read the journal %s: %w", path, err), db.Close())
 	}
@@ -129,7 +130,8 @@ func (j *Journal) clean(tx *bolt.Tx) error {
 	var old [][2][]byte // bucket and key; a cursor that deletes may pass over what comes next
 	cursor := tx.Bucket(commands).Cursor()
 	for key, entry := cursor.First(); key != nil; key, entry = cursor.Next() {
-		if len(entry) < entryHeader || entryTime(entry) < oldest {
+		_, running := j.running[idOf(key)]
+		if len(entry) < entryHeader || entryTime(entry) < oldest && !running {
 			old = append(old, [2][]byte{commands, key})
 			continue
 		}
@@ -163,6 +165,12 @@ func entryTime(entry []byte) int64 { return int64(binary.BigEndian.Uint64(entry[
 
 // key returns where a command is kept: commands of a session are beside each other, in their order.
 func key(id core.CommandID) []byte { return binary.BigEndian.AppendUint64(id.Session[:], id.Number) }
+
+// idOf is the opposite of key.
+func idOf(key []byte) (id core.CommandID) {
+	id.Number = binary.BigEndian.Uint64(key[copy(id.Session[:], key):])
+	return id
+}
 
 func entry(state byte, record []byte) []byte {
 	e := binary.BigEndian.AppendUint64([]byte{state}, uint64(time.Now().Unix()))
@@ -220,6 +228,7 @@ func (j *Journal) commit(operations []*operation, forgetting []core.CommandID) {
 	j.mu.Unlock()
 	for _, o := range operations {
 		if err != nil {
+			delete(j.running, o.id)
 			o.record, o.err = nil, fmt.Errorf("can't write to the journal: %w", err)
 		}
 		close(o.done)
@@ -231,6 +240,9 @@ func (j *Journal) drop(tx *bolt.Tx, id core.CommandID) error {
 	old := bucket.Get(k)
 	if old == nil {
 		return nil
+	}
+	if _, running := j.running[id]; running {
+		j.running[id] = true
 	}
 	j.count(-1, len(k)+len(old))
 	return bucket.Delete(k)
@@ -258,6 +270,11 @@ func (j *Journal) apply(tx *bolt.Tx, o *operation) error {
 	bucket, k := tx.Bucket(commands), key(o.id)
 	old := bucket.Get(k)
 	if o.ending != nil {
+		forgotten := j.running[o.id]
+		delete(j.running, o.id)
+		if forgotten { // its client has given it up
+			return nil
+		}
 		if old != nil {
 			j.count(-1, len(k)+len(old))
 		}
@@ -281,6 +298,7 @@ func (j *Journal) apply(tx *bolt.Tx, o *operation) error {
 		}
 		value := entry(begun, nil)
 		j.count(1, len(k)+len(value))
+		j.running[o.id] = false
 		return bucket.Put(k, value)
 	case len(old) >= entryHeader && old[0] == ended:
 		o.record, o.err = core.DecodeRecord(append([]byte(nil), old[entryHeader:]...))

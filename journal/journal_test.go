@@ -118,6 +118,50 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// A command whose client has given it up, and then comes to its end, is not kept.
+func TestForgottenBeforeItsEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := open(t, path, journal.Config{NoSync: true})
+	for number := range uint64(2) {
+		if _, err := j.Begin(command(1, number)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.Forget(core.SessionID{1}, []uint64{0})
+	if _, err := j.Begin(command(1, 2)); err != nil { // which comes after that
+		t.Fatal(err)
+	}
+	for number := range uint64(2) {
+		if err := j.End(command(1, number), &core.Record{Kind: core.KindEnd}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stats := j.Stats(); stats.Commands != 2 {
+		t.Errorf("%+v", stats)
+	}
+	if record, err := j.Begin(command(1, 1)); record == nil || err != nil {
+		t.Error(record, err)
+	}
+}
+
+// A command that runs for longer than things are kept is not forgotten meanwhile.
+func TestLongCommandsAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, filepath.Join(t.TempDir(), "journal"), journal.Config{Keep: time.Hour, MaxBytes: 1, NoSync: true})
+		if _, err := j.Begin(command(1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour) // of the fake clock
+		if _, err := j.Begin(command(1, 2)); err == nil {
+			t.Error("the journal has no room, and takes a command all the same")
+		}
+		if record, err := j.Begin(command(1, 1)); record != nil || !errors.Is(err, core.ErrBegun) {
+			t.Error(record, err)
+		}
+		_ = j.Close()
+	})
+}
+
 func TestOldIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "journal")

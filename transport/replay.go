@@ -47,6 +47,7 @@ type replay struct {
 	detached bool
 	cause    error         // why
 	final    bool          // the next loss ends the Conn
+	forsaken bool          // after the next loss what is sent goes nowhere
 	away     chan struct{} // closed when the net.Conn is lost; another one after Attach
 	attached chan struct{} // closed by Attach; made when the net.Conn is lost, like
 	parked   chan struct{} // closed by the reader, which waits for attached then
@@ -112,6 +113,23 @@ func (c *Conn) Forgo(cause error) {
 	}
 }
 
+// Forsake says that the peer can't come back once the net.Conn is lost, or if it is lost already. What is sent then
+// goes nowhere and does not wait; the Conn goes on, so that those who send come to their end. A Conn that is not Resumable
+// it leaves alone.
+func (c *Conn) Forsake() {
+	c.writer.mu.Lock()
+	defer c.writer.mu.Unlock()
+	if c.writer.replay != nil {
+		c.writer.replay.forsaken = true
+		c.writer.madeRoomLocked()
+	}
+}
+
+// forsakenLocked reports whether what is sent goes nowhere.
+func (w *writer) forsakenLocked() bool {
+	return w.replay != nil && w.replay.forsaken && w.replay.detached
+}
+
 // Heard reports whether anything has come since Resumable, or the last Suspend: then the peer knows what the handshake's
 // last word was.
 func (c *Conn) Heard() bool {
@@ -141,6 +159,7 @@ func (c *Conn) lose(cause error) bool {
 	}
 	w.replay.detached, w.replay.cause = true, cause
 	close(w.replay.away)
+	w.madeRoomLocked() // see Forsake
 	w.replay.attached, w.replay.parked = make(chan struct{}), make(chan struct{})
 	w.pumps.Add(1)
 	go w.closeConn(c.conn, false)
@@ -311,7 +330,7 @@ func (w *writer) confirmLocked(position core.Position) bool {
 	if position > w.replay.confirmed {
 		w.replay.confirmed = position
 		w.dropKeptLocked()
-		w.wakeLocked()
+		w.madeRoomLocked()
 	}
 	return true
 }
@@ -340,7 +359,6 @@ func (w *writer) dropKeptLocked() {
 	k.kept = k.kept[:rest]
 	w.underway = k.held
 	w.trimLocked()
-	w.wakeLocked()
 }
 
 // keepLocked takes over the writer's batch, which begins at start, and returns what is to be written of it.

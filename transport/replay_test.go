@@ -326,3 +326,34 @@ func TestAcknowledgedWhileItIsWritten(t *testing.T) {
 		a.Wait()
 	})
 }
+
+// A peer need not acknowledge all that it has got. Who sends goes on all the same, whatever it keeps for that: a batch is
+// kept as long as its end is not acknowledged, and can be larger than the limit.
+func TestAPeerAcknowledgesInSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := MemoryPipe()
+		a, b := NewConn(near, Config{}), NewConn(far, Config{})
+		a.Resumable(MinReplay, func(error) {})
+		b.Resumable(MinReplay, func(error) {})
+		var ends sync.WaitGroup
+		ends.Go(func() { _ = a.Run(func(*core.Frame) error { return nil }) })
+		ends.Go(func() { _ = b.Run(func(*core.Frame) error { return nil }) })
+		for size := AckEvery / 2; size < MinReplay+3*AckEvery; size += 1000 {
+			// One batch: the last of its frames is not worth an ACK.
+			a.writer.mu.Lock()
+			a.writer.appendLocked(&core.Frame{Kind: core.KindCommand, Whole: true, Body: make([]byte, size)}, size)
+			a.writer.mu.Unlock()
+			for range 2 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				_, err := a.Send(ctx, core.Frame{Kind: core.KindCommand, Body: make([]byte, 1000)})
+				cancel()
+				if err != nil {
+					t.Fatalf("behind %d bytes: %v", size, err)
+				}
+				synctest.Wait()
+			}
+		}
+		closeBoth(a, b)
+		ends.Wait()
+	})
+}

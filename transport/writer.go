@@ -61,7 +61,7 @@ type writer struct {
 	clearDeadline bool
 	ended         bool          // Flush has ended the sending direction; what is posted later is dropped
 	err           error         // why the connection is closed; owner.done is closed then
-	room          chan struct{} // if not nil: closed when pending has been taken, or less is kept
+	room          chan struct{} // if not nil: closed when pending has been taken, or more is acknowledged
 	drained       chan struct{} // if not nil: closed when the role is given up
 	replay        *replay       // nil unless the connection can be resumed; set before it is used
 }
@@ -107,7 +107,9 @@ func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error
 	w.mu.Lock()
 	for w.err == nil {
 		var err error
-		if !w.hasRoom(&frame) {
+		if w.forsakenLocked() {
+			break
+		} else if !w.hasRoom(&frame) {
 			err = w.waitForRoom(ctx)
 		} else if short := w.shortLocked(&frame, length); short == 0 || length > c.config.MaxSend || w.takeLocked(short) {
 			break
@@ -147,7 +149,7 @@ func (c *Conn) Post(frame core.Frame) error {
 		frame.Buffer.Release()
 		return nil
 	}
-	if w.err == nil && !w.mayPost(&frame, length) {
+	if w.err == nil && !w.forsakenLocked() && !w.mayPost(&frame, length) {
 		err := errPeerNotReading
 		if w.detachedLocked() {
 			err = ErrKeptTooMuch
@@ -208,12 +210,26 @@ func (w *writer) roomLocked() chan struct{} {
 	return w.room
 }
 
+// madeRoomLocked wakes who waits for room.
+func (w *writer) madeRoomLocked() {
+	if w.room != nil {
+		close(w.room)
+		w.room = nil
+	}
+}
+
 // queue appends frame to the pending batch, releases mu, which the caller has locked, and writes if
 // nobody else does. If it returns an error nothing was queued.
 func (w *writer) queue(frame *core.Frame, length int) (core.Position, error) {
 	if err := w.err; err != nil {
 		w.mu.Unlock()
 		return 0, err
+	}
+	if w.forsakenLocked() {
+		position := w.appended
+		w.mu.Unlock()
+		frame.Buffer.Release()
+		return position, nil
 	}
 	if length > w.owner.config.MaxSend {
 		w.mu.Unlock()
@@ -348,7 +364,7 @@ func (w *writer) takeBatch() bool {
 		w.allParts = w.keepLocked(start, w.allParts[:0])
 	}
 	w.trimLocked()
-	w.wakeLocked()
+	w.madeRoomLocked()
 	w.mu.Unlock()
 	if w.replay == nil {
 		written := chunk{start, w.batch}
@@ -356,14 +372,6 @@ func (w *writer) takeBatch() bool {
 	}
 	w.parts = w.allParts
 	return true
-}
-
-// wakeLocked wakes those who wait for room.
-func (w *writer) wakeLocked() {
-	if w.room != nil {
-		close(w.room)
-		w.room = nil
-	}
 }
 
 // broke deals with a failed write, and gives up the writing role.

@@ -24,6 +24,8 @@ type counts struct {
 	UnknownNot   int // Unknown, and not executed
 	Streams      int
 	Executions   int
+	Replays      int // answered from a journal
+	CutUnknown   int // Unknown, because a server was killed that had a journal
 
 	Lost        int // did not end, although the process did, in order
 	Unexecuted  int // a success that was not executed
@@ -38,6 +40,10 @@ type counts struct {
 	Late        int
 	Odd         int
 	CutOff      int // outcome unknown by a direct route, whose server drained well
+	Unfinished  int // answered as executed, and Exec had not returned
+	Torn        int // outcome unknown by a route that is resumed, and nothing had happened to its server
+	Strangers   int // sessions by a route that is resumed, after another one and though nothing had happened to its server
+	Forgotten   int // outcome unknown for a lost connection, and the server has a journal
 }
 
 // ledgerEntry is what is known of one call.
@@ -46,12 +52,20 @@ type ledgerEntry struct {
 	code         edict.Code
 	outcome      edict.Outcome
 	executions   uint8
+	returned     bool
 }
 
 // books has the calls of all processes, by process and number.
 type books struct {
 	counts
-	calls map[int][]ledgerEntry
+	calls    map[int][]ledgerEntry
+	promises map[string]promise // by route
+}
+
+// promise is what a route must keep whose connections are resumed.
+type promise struct {
+	durable   bool       // its server has a journal
+	disturbed []interval // when something was done to its server
 }
 
 // entry returns the entry of a call, or nil for an id that no client can have given.
@@ -72,17 +86,17 @@ func (b *books) entry(id callID) *ledgerEntry {
 const maxAhead = 1 << 20
 
 // audit compares the records of the clients with the logs of the servers; both are by the number of
-// the process.
-func audit(clients, servers map[int]audited) (counts, error) {
-	b := &books{calls: map[int][]ledgerEntry{}}
+// the process. promises are by route.
+func audit(clients, servers map[int]audited, promises map[string]promise) (counts, error) {
+	b := &books{calls: map[int][]ledgerEntry{}, promises: promises}
 	for _, client := range clients {
-		err := readRecords(client.log, b.begin, func(r record) { b.end(r, servers[r.server].ending == drained) })
+		err := readRecords(client.log, b.begin, func(r record) { b.end(r, servers[r.server].ending == drained) }, b.newSession)
 		if err != nil {
 			return b.counts, err
 		}
 	}
 	for _, server := range servers {
-		if err := readExecutions(server.log, b.execute); err != nil {
+		if err := readStages(server.log, b.come); err != nil {
 			return b.counts, err
 		}
 	}
@@ -132,11 +146,49 @@ func (b *books) end(r record, drained bool) {
 	if drained && r.code == edict.Unavailable && r.outcome == edict.OutcomeUnknown && slices.Contains(direct, r.route) {
 		b.CutOff++
 	}
+	b.judge(r)
 }
 
-func (b *books) execute(id callID) {
-	b.Executions++
+// judge looks at what must not be on a route that is resumed: an outcome that is not known. A client that is being
+// shut down does not resume.
+func (b *books) judge(r record) {
+	promise, ok := b.promises[r.route]
+	lost := r.code == edict.Unavailable
+	if !ok || r.outcome != edict.OutcomeUnknown || !lost && !r.cut || r.leaving {
+		return
+	}
+	count(&b.CutUnknown, r.cut)
+	switch {
+	case !promise.wasDisturbed(r.began, r.finished):
+		b.Torn++
+	case promise.durable && lost && !r.inputs: // inputs are not in the journal
+		b.Forgotten++
+	}
+}
+
+func (p *promise) wasDisturbed(from, to int64) bool {
+	return slices.ContainsFunc(p.disturbed, func(i interval) bool { return i.overlaps(from, to) })
+}
+
+func (b *books) newSession(route string, from, to int64) {
+	promise, ok := b.promises[route]
+	count(&b.Strangers, ok && !promise.wasDisturbed(from, to))
+}
+
+// come notes how far a command has come.
+func (b *books) come(s stage, id callID) {
 	entry := b.entry(id)
+	switch {
+	case s == replayed:
+		b.Replays++
+		return
+	case s == returned:
+		if entry != nil {
+			entry.returned = true
+		}
+		return
+	}
+	b.Executions++
 	if entry == nil || !entry.begun {
 		b.Unasked++
 		return
@@ -158,9 +210,11 @@ func (b *books) close(e ledgerEntry, process ending) {
 	case e.code == 0:
 		b.Good++
 		count(&b.Unexecuted, !executed)
+		count(&b.Unfinished, executed && !e.returned)
 	case e.outcome == edict.Executed:
 		b.Failed++
 		count(&b.ExecutedNot, !executed)
+		count(&b.Unfinished, executed && !e.returned)
 	case e.outcome == edict.NotSent:
 		b.NotSent++
 		count(&b.NotSentRan, executed)
@@ -202,6 +256,8 @@ func (c counts) rows() []row {
 		{"  unknown, was not executed", c.UnknownNot, false},
 		{"gone with their process", c.Gone, false},
 		{"executions", c.Executions, false},
+		{"answered from a journal", c.Replays, false},
+		{"unknown, its server was killed", c.CutUnknown, false},
 		{"lost: never ended", c.Lost, true},
 		{"success without execution", c.Unexecuted, true},
 		{"executed twice", c.Twice, true},
@@ -215,6 +271,10 @@ func (c counts) rows() []row {
 		{"late: outlived their context", c.Late, true},
 		{"errors that must not be", c.Odd, true},
 		{"cut off, though the server ended well", c.CutOff, true},
+		{"answered before its end", c.Unfinished, true},
+		{"resumed route, cut off for nothing", c.Torn, true},
+		{"sessions lost for nothing", c.Strangers, true},
+		{"journal, and yet cut off", c.Forgotten, true},
 	}
 }
 
@@ -222,9 +282,11 @@ func (c counts) rows() []row {
 func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 	clients, servers := map[int]audited{}, map[int]audited{}
 	endings := map[string]int{}
-	var leakedGoroutines, leakedFiles, crashes int
+	var leakedGoroutines, leakedFiles, crashes, overgrown int
+	var resumed, resent uint64
+	var journals []row
 	for _, p := range d.processes {
-		state, last, _ := p.state()
+		state, last, progress := p.state()
 		target := clients
 		if p.role == "server" {
 			target = servers
@@ -235,17 +297,30 @@ func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 			crashes++
 			d.say("%v crashed: %s", p, p.errorText())
 		}
+		resumed += progress.Resumed
+		resent += progress.Resent
 		if last != nil {
+			if j := last.Journal; j != nil {
+				overgrown += max(0, j.Commands-j.Sessions*maxRemembered)
+				journals = append(journals, row{fmt.Sprintf("journal of %v", p), fmt.Sprintf("%+v", *j), false})
+			}
 			leakedGoroutines += max(0, last.After.Goroutines-last.Before.Goroutines)
 			leakedFiles += max(0, last.After.Files-last.Before.Files)
 		}
 	}
-	c, err := audit(clients, servers)
+	promises := map[string]promise{}
+	for name, s := range d.servers {
+		promises[name] = promise{s.base.Journal != "", s.disturbed}
+	}
+	c, err := audit(clients, servers, promises)
 	if err != nil {
 		return false, err
 	}
-	rows := c.rows()
+	rows := append(c.rows(), journals...)
 	rows = append(rows,
+		row{"connections resumed", resumed, false},
+		row{"calls sent to a server again", resent, false},
+		row{"commands that a journal did not forget", overgrown, true},
 		row{"processes that crashed", crashes, true},
 		row{"leaked goroutines", leakedGoroutines, true},
 		row{"leaked files", leakedFiles, true},
@@ -297,6 +372,10 @@ func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 	}
 	return passed, nil
 }
+
+// maxRemembered is how many commands a journal may remember for a client: those of which it was not told yet that they can
+// be forgotten (64 less one), and those that were in flight when the client was killed.
+const maxRemembered = 64 + 2*maxBurst
 
 // maxGrowth is by how much the live heap of a steady process may differ after it has drained: what its
 // pools and tables keep does not depend on the length of the run.

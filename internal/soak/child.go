@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/edict-go/edict/journal"
 )
 
 // childConfig is what the driver tells a process, in the flag -config.
@@ -22,6 +24,9 @@ type childConfig struct {
 	Seed   uint64
 
 	Listen      []string // server: the addresses
+	Resumable   bool     // connections can be resumed
+	Journal     string   // the file of its journal; "" is none
+	NoSync      bool     // the journal does not wait for the disk
 	Certificate string   // the file with certificate and key
 
 	Routes  []route // client
@@ -41,8 +46,9 @@ type report struct {
 
 // progress is how far a client has come.
 type progress struct {
-	Begun, Ended int64
-	Good         map[string]int64 // calls that succeeded, by route
+	Begun, Ended    int64
+	Good            map[string]int64 // calls that succeeded, by route
+	Resumed, Resent uint64           // connections, and calls
 }
 
 // final is what a process finds when it has drained.
@@ -51,6 +57,8 @@ type final struct {
 	Took          time.Duration // of the drain
 	Hung          int           // client: calls that have not ended; see report.Progress for the others
 	Before, After usage
+	// Journal is what the server's journal held.
+	Journal *journal.Stats `json:",omitempty"`
 }
 
 // usage is what a process uses.

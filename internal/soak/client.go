@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/handler"
 )
 
 // runClient is a client process: it calls until it is told to drain, or killed.
@@ -35,7 +36,7 @@ func runClient(c *child) error {
 
 	var keepers, callers, reporting sync.WaitGroup
 	for _, line := range work.lines {
-		keepers.Go(func() { line.keep(keeping, clientTLS) })
+		keepers.Go(func() { line.keep(keeping, clientTLS, c.log) })
 	}
 	for i := range c.config.Callers {
 		callers.Go(func() { work.call(calling, i) })
@@ -80,9 +81,12 @@ func waitFor(group *sync.WaitGroup, limit time.Duration) bool {
 }
 
 // route is a way to a server.
-type route struct{ Name, Address string }
+type route struct {
+	Name, Address string
+	Resumes       bool // its connections are resumed
+}
 
-// line keeps one client connected by a route. The library has no reconnect yet.
+// line keeps one client connected by a route.
 type line struct {
 	route
 	good atomic.Int64 // calls that succeeded
@@ -91,6 +95,10 @@ type line struct {
 	client  *edict.Client[*ledger]
 	changed chan struct{} // closed and replaced when client changes
 	closing bool
+
+	// Owned by the observer's goroutine.
+	sessions uint64 // so far
+	since    int64  // when the last one was seen first, in microseconds
 }
 
 const (
@@ -103,15 +111,28 @@ const (
 )
 
 // keep dials, and dials again when the connection is lost, after a backoff that grows with each failure,
-// until ctx ends or the line is closing.
+// until ctx ends or the line is closing. A client that resumes does all of that itself.
 //
 // Started by runClient, which ends and waits for it.
-func (l *line) keep(ctx context.Context, clientTLS *tls.Config) {
+func (l *line) keep(ctx context.Context, clientTLS *tls.Config, log *os.File) {
+	config := edict.ClientConfig{HandshakeTimeout: dialTimeout, WriteTimeout: writeTimeout}
+	if l.Resumes {
+		client, err := edict.NewClient(l.Address, commands, edict.WithTLS(clientTLS), config, edict.WithResume(edict.Resume{}),
+			edict.WithStateObserver(func(change edict.StateChange) { l.observe(change, log) }),
+			edict.WithReconnect(edict.Reconnect{Initial: minBackoff, Max: maxBackoff, Timeout: dialTimeout}))
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", l.Name, err)
+			os.Exit(4)
+		}
+		l.set(client)
+		<-ctx.Done()
+		_ = client.Close()
+		return
+	}
 	backoff := minBackoff
 	for ctx.Err() == nil {
 		dialing, cancel := context.WithTimeout(ctx, dialTimeout)
-		client, err := edict.Dial(dialing, l.Address, commands, edict.WithTLS(clientTLS),
-			edict.ClientConfig{HandshakeTimeout: dialTimeout, WriteTimeout: writeTimeout})
+		client, err := edict.Dial(dialing, l.Address, commands, edict.WithTLS(clientTLS), config)
 		cancel()
 		if err == nil {
 			backoff = minBackoff
@@ -138,6 +159,22 @@ func (l *line) keep(ctx context.Context, clientTLS *tls.Config) {
 	}
 }
 
+// observe notes in the log when the server has not known the client again.
+func (l *line) observe(change edict.StateChange, log *os.File) {
+	if change.To != edict.StateReady {
+		return
+	}
+	now, stats := time.Now().UnixMicro(), l.stats()
+	sessions := max(stats.Connections-stats.Resumed, 1) // there may be no client yet
+	if sessions <= l.sessions {
+		return
+	}
+	if l.sessions > 0 {
+		write(log, appendSession(nil, l.Name, l.since, now))
+	}
+	l.sessions, l.since = sessions, now
+}
+
 // set sets the client that callers get, or refuses it because the line is closing.
 func (l *line) set(client *edict.Client[*ledger]) bool {
 	l.mu.Lock()
@@ -161,7 +198,23 @@ func (l *line) shutdown(ctx context.Context) (forced bool) {
 	return client != nil && client.Shutdown(ctx) != nil
 }
 
-// get returns a client that is connected, waiting for one as long as ctx allows; nil after that.
+// stats returns those of the client; nothing if it does not reconnect.
+func (l *line) stats() (stats edict.ClientStats) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Resumes && l.client != nil {
+		stats = l.client.Stats()
+	}
+	return stats
+}
+
+func (l *line) isClosing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closing
+}
+
+// get returns a client that is connected, or keeps itself so, waiting for one as long as ctx allows; nil after that.
 func (l *line) get(ctx context.Context) *edict.Client[*ledger] {
 	for {
 		l.mu.Lock()
@@ -217,6 +270,9 @@ func (w *workload) progress() *progress {
 	p := &progress{Begun: w.begun.Load(), Ended: w.ended.Load(), Good: map[string]int64{}}
 	for _, line := range w.lines {
 		p.Good[line.Name] = line.good.Load()
+		stats := line.stats()
+		p.Resumed += stats.Resumed
+		p.Resent += stats.Resent
 	}
 	return p
 }
@@ -302,8 +358,9 @@ func (c *caller) begin(client *edict.Client[*ledger], stream bool) *attempt {
 	a := &attempt{record: record{id: makeID(c.config.Number, c.next.Add(1)), stream: stream, route: c.line.Name}}
 	a.server, _ = strconv.Atoi(client.Peer().Name)
 	a.asked = time.Now()
+	a.began = a.asked.UnixMicro()
 	c.begun.Add(1)
-	c.write(appendBegun(nil, a.id))
+	write(c.log, appendBegun(nil, a.id))
 	a.ctx, a.cancel = context.Background(), func() {}
 	soon := time.Duration(c.random.ExpFloat64() * float64(10*time.Millisecond))
 	switch n := c.random.IntN(10); {
@@ -326,18 +383,23 @@ func (c *caller) begin(client *edict.Client[*ledger], stream bool) *attempt {
 func (c *caller) end(a *attempt, err, want error) {
 	now := time.Now()
 	a.cancel()
-	a.code, a.outcome = edict.CodeOf(err), edict.OutcomeOf(err)
+	a.code, a.outcome, a.finished = edict.CodeOf(err), edict.OutcomeOf(err), now.UnixMicro()
+	a.cut, a.leaving = errors.Is(err, errCut), c.line.isClosing()
 	a.late = !a.ends.IsZero() && now.Sub(a.ends) > lateAfter && now.Sub(a.asked) > lateAfter
 	a.odd = a.odd || c.isOdd(a, err, want, now)
 	if err == nil {
 		c.line.good.Add(1)
 	}
-	if a.wrong || a.gap || a.late || a.odd {
+	resumes := c.line.Resumes && a.outcome == edict.OutcomeUnknown && (a.code == edict.Unavailable || a.cut)
+	if a.wrong || a.gap || a.late || a.odd || resumes {
 		fmt.Fprintf(os.Stderr, "call %x, %+v: %v\n", uint64(a.id), a.problems, err)
 	}
-	c.write(appendEnded(nil, a.record))
+	write(c.log, appendEnded(nil, a.record))
 	c.ended.Add(1)
 }
+
+// errCut is how a call ends whose command was being executed when a server with a journal was killed.
+var errCut = &edict.Error{Code: edict.Aborted, Reason: handler.ReasonCut}
 
 // isOdd reports whether err is none of those that the call may end with.
 func (c *caller) isOdd(a *attempt, err, want error, now time.Time) bool {
@@ -355,12 +417,15 @@ func (c *caller) isOdd(a *attempt, err, want error, now time.Time) bool {
 	case edict.Unavailable:
 		return false
 	}
+	if c.line.Resumes && errors.Is(err, errCut) {
+		return e.Outcome != edict.OutcomeUnknown
+	}
 	return want == nil || !errors.Is(err, want)
 }
 
 // write appends a line to the records. A process whose records are not complete is of no use.
-func (c *caller) write(line []byte) {
-	if _, err := c.log.Write(line); err != nil {
+func write(log *os.File, line []byte) {
+	if _, err := log.Write(line); err != nil {
 		fmt.Fprintln(os.Stderr, "the records:", err)
 		os.Exit(4)
 	}
@@ -382,8 +447,12 @@ func (c *caller) work(id callID) (work Work, want error) {
 
 // size draws the size of a text: most are small, some are beyond what is written without a copy.
 func (c *caller) size() int {
+	large := 1
+	if c.line.Resumes {
+		large = 6
+	}
 	switch n := c.random.IntN(200); {
-	case n < 1:
+	case n < large:
 		return c.random.IntN(200_000)
 	case n < 10:
 		return c.random.IntN(5_000)
@@ -470,6 +539,7 @@ func (c *caller) stream(client *edict.Client[*ledger]) {
 // duplex makes a call with many inputs and as many results.
 func (c *caller) duplex(client *edict.Client[*ledger]) {
 	a := c.begin(client, true)
+	a.inputs = true
 	invocation, err := edict.StartDuplex(a.ctx, client, Sums{a.id})
 	if err != nil {
 		c.end(a, err, nil)

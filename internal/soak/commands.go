@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"hash/crc32"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/handler"
 )
 
 // callID names a call for ever: the number of the client process in the upper half, and in the lower
@@ -20,14 +22,42 @@ func makeID(process int, call uint32) callID { return callID(process)<<32 | call
 // process.
 type ledger struct{ log *os.File }
 
-// execute notes that a command runs. It is written, as far as this process is concerned, when it
+// note notes how far a command has come. It is written, as far as this process is concerned, when it
 // returns: a process that is killed afterwards has it in the log.
-func (l *ledger) execute(id callID) error {
-	if _, err := l.log.Write(appendExecuted(nil, id)); err != nil {
+func (l *ledger) note(s stage, id callID) error {
+	if _, err := l.log.Write(appendStage(nil, s, id)); err != nil {
 		return edict.Errorf(edict.Internal, "the execution log: %w", err)
 	}
 	return nil
 }
+
+// execute notes a command around what it does.
+func (l *ledger) execute(id callID, do func() error) error {
+	if err := l.note(started, id); err != nil {
+		return err
+	}
+	err := do()
+	if failed := l.note(returned, id); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// noteReplays is a server's interceptor.
+func (l *ledger) noteReplays(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
+	err := next(ctx)
+	if errors.Is(err, handler.ErrRecorded) {
+		return errors.Join(err, l.note(replayed, call.Command.(identified).call()))
+	}
+	return err
+}
+
+// identified is what all commands are.
+type identified interface{ call() callID }
+
+func (w Work) call() callID    { return w.ID }
+func (n Numbers) call() callID { return n.ID }
+func (s Sums) call() callID    { return s.ID }
 
 // errAsked is how a command fails that is asked to.
 var errAsked = &edict.Error{Code: edict.FailedPrecondition, Reason: "asked-to-fail"}
@@ -51,9 +81,13 @@ type Receipt struct {
 
 // Exec notes the execution, then does what the command says.
 func (w Work) Exec(ctx context.Context, l *ledger) (Receipt, error) {
-	if err := l.execute(w.ID); err != nil {
+	if err := l.execute(w.ID, func() error { return w.do(ctx) }); err != nil {
 		return Receipt{}, err
 	}
+	return w.receipt(), nil
+}
+
+func (w Work) do(ctx context.Context) error {
 	if w.Hold > 0 {
 		held := time.NewTimer(w.Hold)
 		defer held.Stop()
@@ -65,13 +99,13 @@ func (w Work) Exec(ctx context.Context, l *ledger) (Receipt, error) {
 		case <-held.C:
 		case <-draining:
 		case <-ctx.Done():
-			return Receipt{}, ctx.Err()
+			return ctx.Err()
 		}
 	}
 	if w.Fail {
-		return Receipt{}, errAsked.With("as asked")
+		return errAsked.With("as asked")
 	}
-	return w.receipt(), nil
+	return nil
 }
 
 // receipt is the result that Work must have.
@@ -95,15 +129,14 @@ type Number struct {
 
 // Exec notes the execution and sends the numbers.
 func (n Numbers) Exec(_ context.Context, l *ledger, out edict.Sink[Number]) error {
-	if err := l.execute(n.ID); err != nil {
-		return err
-	}
-	for i := range n.To {
-		if err := out.Send(n.number(i)); err != nil {
-			return err
+	return l.execute(n.ID, func() error {
+		for i := range n.To {
+			if err := out.Send(n.number(i)); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (n Numbers) number(i int) Number {
@@ -115,20 +148,19 @@ type Sums struct{ ID callID }
 
 // Exec notes the execution and adds.
 func (s Sums) Exec(_ context.Context, l *ledger, in edict.Source[int], out edict.Sink[int]) error {
-	if err := l.execute(s.ID); err != nil {
-		return err
-	}
-	sum := 0
-	for n, err := range in.All() {
-		if err != nil {
-			return err
+	return l.execute(s.ID, func() error {
+		sum := 0
+		for n, err := range in.All() {
+			if err != nil {
+				return err
+			}
+			sum += n
+			if err := out.Send(sum); err != nil {
+				return err
+			}
 		}
-		sum += n
-		if err := out.Send(sum); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 var commands = edict.Commands(edict.Unary[Work](), edict.ServerStream[Numbers](), edict.Duplex[Sums]())

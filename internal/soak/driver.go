@@ -21,6 +21,7 @@ import (
 // options are the flags of the driver.
 type options struct {
 	length  time.Duration
+	only    string // which kinds of faults happen, with commas between; "" is all
 	seed    uint64
 	clients int           // client processes that are killed and drained, beside the steady one
 	callers int           // of each client process
@@ -50,8 +51,11 @@ type driver struct {
 
 	steadyServer, steadyClient   *slot
 	mortalServers, mortalClients []*slot
+	durableServers               []*slot            // the mortal ones that have a journal
+	servers                      map[string]*slot   // by route
 	proxies                      []*edicttest.Proxy // secureProxy among them
 	secureProxy                  *edicttest.Proxy
+	resumedProxies               []*edicttest.Proxy // by which there are connections that are resumed
 	spaces                       []*namespace
 	wire                         *wire // nil without namespaces
 
@@ -71,9 +75,15 @@ type slot struct {
 	base  childConfig
 	place func(func() error) error
 
-	mu      sync.Mutex // held while something happens to the process
-	current *process
+	mu        sync.Mutex // held while something happens to the process
+	current   *process
+	disturbed []interval // when it was killed or drained, and until the next one was ready
 }
+
+// interval is a time, in microseconds.
+type interval struct{ from, to int64 }
+
+func (i interval) overlaps(from, to int64) bool { return from <= i.to && i.from <= to }
 
 func here(f func() error) error { return f() }
 
@@ -108,7 +118,11 @@ func soak(ctx context.Context, o options, output io.Writer) (passed bool, err er
 	if err := d.awaitTraffic(); err != nil {
 		return false, err
 	}
-	d.follow(ctx, drawPlan(d.seed, d.faults(), d.length))
+	faults, err := d.faults()
+	if err != nil {
+		return false, err
+	}
+	d.follow(ctx, drawPlan(d.seed, faults, d.length))
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
@@ -153,11 +167,13 @@ func (d *driver) open() error {
 		return err
 	}
 	random := rand.New(rand.NewPCG(d.seed, 2))
-	server := func(name string, place func(func() error) error, listen ...string) (*slot, []string, error) {
-		s := &slot{role: "server", name: name, base: childConfig{Listen: listen, Certificate: certificate}, place: place}
+	server := func(name string, place func(func() error) error, base childConfig, listen ...string) (*slot, []string, error) {
+		base.Certificate, base.Listen = certificate, listen
+		s := &slot{role: "server", name: name, base: base, place: place}
 		addresses, err := s.start(d)
 		return s, addresses, err
 	}
+	journal := func(name string) string { return filepath.Join(d.folder, name+".journal") }
 	client := func(name string, place func(func() error) error, routes ...route) (*slot, error) {
 		s := &slot{role: "client", name: name, place: place, base: childConfig{
 			Routes: routes, Certificate: certificate, Callers: d.callers, Pause: d.pause, Seed: d.seed,
@@ -166,26 +182,36 @@ func (d *driver) open() error {
 		return s, err
 	}
 
-	steady, steadyAddresses, err := server("steady", here, freeAddress("tcp", random))
+	steady, steadyAddresses, err := server("steady", here, childConfig{Journal: journal("steady"), NoSync: true}, freeAddress("tcp", random))
 	if err != nil {
 		return err
 	}
-	mortal, addresses, err := server("mortal", here, freeAddress("tcp", random), freeAddress("tls", random),
+	mortal, addresses, err := server("mortal", here, childConfig{Resumable: true}, freeAddress("tcp", random), freeAddress("tls", random),
 		"unix://"+filepath.Join(d.folder, "server.sock"))
 	if err != nil {
 		return err
 	}
-	d.steadyServer, d.mortalServers = steady, []*slot{mortal}
-	routes := []route{
-		{"steady", steadyAddresses[0]},
-		{"tcp", addresses[0]},
-		{"tls", addresses[1]},
-		{"unix", addresses[2]},
+	durable, durableAddresses, err := server("durable", here, childConfig{Journal: journal("durable")}, freeAddress("tcp", random))
+	if err != nil {
+		return err
 	}
-	for _, proxied := range []struct{ name, listen, target string }{
-		{"proxied tcp", "tcp://127.0.0.1:0", addresses[0]},
-		{"proxied tls", "tls://127.0.0.1:0", addresses[1]},
-		{"proxied unix", "unix://" + filepath.Join(d.folder, "proxy.sock"), addresses[2]},
+	d.steadyServer, d.mortalServers, d.durableServers = steady, []*slot{mortal, durable}, []*slot{durable}
+	routes := []route{
+		{"steady", steadyAddresses[0], false},
+		{"steady-durable", steadyAddresses[0], true},
+		{"tcp", addresses[0], false},
+		{"tls", addresses[1], false},
+		{"unix", addresses[2], false},
+		{"durable", durableAddresses[0], true},
+	}
+	for _, proxied := range []struct {
+		name, listen, target string
+		resumes              bool
+	}{
+		{"proxied tcp", "tcp://127.0.0.1:0", addresses[0], false},
+		{"proxied tls", "tls://127.0.0.1:0", addresses[1], false},
+		{"proxied unix", "unix://" + filepath.Join(d.folder, "proxy.sock"), addresses[2], false},
+		{"proxied durable", "tcp://127.0.0.1:0", durableAddresses[0], true},
 	} {
 		proxy, err := edicttest.NewProxy(proxied.listen, proxied.target, edicttest.ProxyConfig{Seed: d.seed})
 		if err != nil {
@@ -193,9 +219,11 @@ func (d *driver) open() error {
 		}
 		proxy.OnFault(func(fault edicttest.Fault) { d.see(proxy, fault) })
 		d.proxies = append(d.proxies, proxy)
-		routes = append(routes, route{strings.ReplaceAll(proxied.name, " ", "-"), proxy.Address()})
+		routes = append(routes, route{strings.ReplaceAll(proxied.name, " ", "-"), proxy.Address(), proxied.resumes})
 	}
-	d.secureProxy = d.proxies[1]
+	d.secureProxy, d.resumedProxies = d.proxies[1], []*edicttest.Proxy{d.proxies[1], d.proxies[3]}
+	routes = append(routes, route{"resumed-tls", d.secureProxy.Address(), true})
+	d.servers = map[string]*slot{"steady-durable": steady, "durable": durable, "proxied-durable": durable, "resumed-tls": mortal}
 	if d.steadyClient, err = client("steady", here, routes...); err != nil {
 		return err
 	}
@@ -215,12 +243,13 @@ func (d *driver) open() error {
 		d.closeWire()
 		return nil
 	}
-	far, farAddresses, err := server("far", d.spaces[1].do, "tcp://"+farAddress+":7000")
+	far, farAddresses, err := server("far", d.spaces[1].do, childConfig{Journal: journal("far"), NoSync: true}, "tcp://"+farAddress+":7000")
 	if err != nil {
 		return err
 	}
-	d.mortalServers = append(d.mortalServers, far)
-	near, err := client("near", d.spaces[0].do, route{"wire", farAddresses[0]})
+	d.mortalServers, d.durableServers = append(d.mortalServers, far), append(d.durableServers, far)
+	d.servers["wire-durable"] = far
+	near, err := client("near", d.spaces[0].do, route{"wire", farAddresses[0], false}, route{"wire-durable", farAddresses[0], true})
 	if err != nil {
 		return err
 	}
@@ -312,7 +341,8 @@ func (s *slot) start(d *driver) ([]string, error) {
 func (s *slot) restart(d *driver, e event, end func(*process)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.current
+	before, from := s.current, time.Now().UnixMicro()
+	defer func() { s.disturbed = append(s.disturbed, interval{from, time.Now().UnixMicro()}) }()
 	end(before)
 	state, _, _ := before.state()
 	d.note("%v has %s", before, state)

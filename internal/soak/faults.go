@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,15 +18,32 @@ type fault struct {
 	inject func(d *driver, e event) bool
 }
 
-// faults returns the kinds that are possible here.
-func (d *driver) faults() []*fault {
+// faults returns the kinds that are wanted and possible here.
+func (d *driver) faults() (wanted []*fault, err error) {
+	all := d.allFaults()
+	if d.only == "" {
+		return all, nil
+	}
+	for name := range strings.SplitSeq(d.only, ",") {
+		i := slices.IndexFunc(all, func(f *fault) bool { return f.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no fault %q here", name)
+		}
+		wanted = append(wanted, all[i])
+	}
+	return wanted, nil
+}
+
+func (d *driver) allFaults() []*fault {
 	all := []*fault{
 		{"kill server", func(d *driver, e event) bool { return d.pick(d.mortalServers, e).restart(d, e, (*process).kill) }},
 		{"drain server", func(d *driver, e event) bool { return d.pick(d.mortalServers, e).restart(d, e, drainMeanwhile) }},
+		{"kill again and again", killAgain},
 		{"kill client", func(d *driver, e event) bool { return d.pick(d.mortalClients, e).restart(d, e, (*process).kill) }},
 		{"drain client", func(d *driver, e event) bool { return d.pick(d.mortalClients, e).restart(d, e, drainMeanwhile) }},
 		{"cut", cut},
 		{"cut at a byte", cutAtByte},
+		{"cut again and again", cutAgain},
 		{"stall", stall},
 		{"half-open", halfOpen},
 		{"corrupt", corrupt},
@@ -38,6 +58,32 @@ func (d *driver) faults() []*fault {
 		all = append(all, &fault{"storm", storm}, &fault{"partition", partition})
 	}
 	return all
+}
+
+// killAgain kills a server that has a journal, and the next ones soon after they have begun.
+func killAgain(d *driver, e event) bool {
+	random := e.random()
+	s := d.durableServers[random.IntN(len(d.durableServers))]
+	for range 4 {
+		if !s.restart(d, event{length: e.length / 10}, (*process).kill) {
+			return false
+		}
+		<-time.After(time.Duration(random.Int64N(int64(maxLength / 5))))
+	}
+	return true
+}
+
+// cutAgain cuts connections that are resumed, one after the other, also those that are made meanwhile.
+func cutAgain(d *driver, e event) bool {
+	random := e.random()
+	cuts := 0
+	for end := time.Now().Add(e.length); time.Now().Before(end); <-time.After(time.Duration(random.Int64N(int64(50 * time.Millisecond)))) {
+		if open := d.resumedProxies[random.IntN(len(d.resumedProxies))].Connections(); len(open) > 0 {
+			open[random.IntN(len(open))].Cut()
+			cuts++
+		}
+	}
+	return cuts > 0
 }
 
 // drainMeanwhile drains a process, with other faults going on.

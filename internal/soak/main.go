@@ -19,10 +19,11 @@ func run(arguments []string) int {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	var o options
 	flags.DurationVar(&o.length, "for", time.Minute, "how long faults happen")
+	flags.StringVar(&o.only, "faults", "", "the `kinds` of faults that happen, with commas between; all without it")
 	flags.Uint64Var(&o.seed, "seed", 0, "what the faults are drawn from; 0 is a new one")
 	flags.IntVar(&o.clients, "clients", 2, "client processes that are killed and drained")
-	flags.IntVar(&o.callers, "callers", 14, "callers of each client process")
-	flags.DurationVar(&o.pause, "pause", 15*time.Millisecond, "pause of a caller between calls, on average")
+	flags.IntVar(&o.callers, "callers", 22, "callers of each client process")
+	flags.DurationVar(&o.pause, "pause", 20*time.Millisecond, "pause of a caller between calls, on average")
 	flags.StringVar(&o.folder, "logs", "", "folder for logs, which are kept then")
 	flags.BoolVar(&o.local, "local", false, "without namespaces and the wire between them")
 	role := flags.String("role", "", "for the processes that this program starts: server or client")

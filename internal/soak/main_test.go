@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,17 +18,28 @@ func TestMain(m *testing.M) {
 	leak.Main(m)
 }
 
-// A short soak, so that the program works. The long one is a step of .ci/run.
+// Short soaks, so that the program works. The long one is a step of .ci/run.
 func TestSoak(t *testing.T) {
-	var output strings.Builder
-	passed, err := soak(t.Context(), options{
-		length: 4 * time.Second, seed: 1, clients: 1, callers: 7, pause: 20 * time.Millisecond, folder: t.TempDir(),
-	}, &output)
-	if err != nil || !passed {
-		t.Errorf("passed: %t, %v\n%s", passed, err, output.String())
-	}
-	if !strings.Contains(output.String(), "lost: never ended ") {
-		t.Errorf("there is no table:\n%s", output.String())
+	for name, test := range map[string]struct{ faults, happens string }{
+		"all faults": {"", `lost: never ended +0  ok`},
+		"resuming":   {"cut again and again,kill again and again", `connections resumed +[1-9]`},
+		"killing":    {"kill again and again", `calls sent to a server again +[1-9]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var output strings.Builder
+			passed, err := soak(t.Context(), options{
+				length: 4 * time.Second, only: test.faults, seed: 1, clients: 1, callers: 11, pause: 20 * time.Millisecond, folder: t.TempDir(),
+			}, &output)
+			if err != nil || !passed {
+				t.Errorf("passed: %t, %v", passed, err)
+			}
+			if !regexp.MustCompile(test.happens).MatchString(output.String()) {
+				t.Errorf("%q is not in the table", test.happens)
+			}
+			if t.Failed() {
+				t.Log(output.String())
+			}
+		})
 	}
 }
 

@@ -17,10 +17,15 @@ import (
 type record struct {
 	id      callID
 	stream  bool
+	inputs  bool
 	route   string // by which it went
 	server  int    // the number of the server process; 0 if there was no connection
 	code    edict.Code
 	outcome edict.Outcome
+	cut     bool // the server says that it was being executed when an earlier one ended
+	leaving bool // the client was being shut down
+	// When it was begun and when it had ended, in microseconds: all processes have the same clock.
+	began, finished int64
 	problems
 }
 
@@ -32,26 +37,45 @@ type problems struct {
 	odd   bool // the error is none of those that there may be
 }
 
-// A line of a server's log is the id of a command that was executed.
+// stage is how far a command came on a server.
+type stage byte
 
-func appendExecuted(line []byte, id callID) []byte {
-	return append(strconv.AppendUint(line, uint64(id), 16), '\n')
+const (
+	started  stage = 's' // Exec was called
+	returned stage = 'r' // it has come to its end
+	replayed stage = 'j' // it was not called: what an earlier server had made of the command came from the journal
+)
+
+// A line of a server's log is "stage id" of a command.
+
+func appendStage(line []byte, s stage, id callID) []byte {
+	return append(strconv.AppendUint(append(line, byte(s), ' '), uint64(id), 16), '\n')
 }
 
-// A line of a client's records is "b id" for a call that begins, or "e id kind route server code
-// outcome problems" for one that has ended.
+// A line of a client's records is "b id" for a call that begins, "e id route server code outcome began finished flags"
+// for one that has ended, or "n route from to" for a route that is resumed, and had one session from a time on and at
+// another another one: a client notices late, as a rule, that its server was killed.
 
-func appendBegun(line []byte, id callID) []byte {
-	return appendExecuted(append(line, 'b', ' '), id)
-}
+func appendBegun(line []byte, id callID) []byte { return appendStage(line, 'b', id) }
 
 func appendEnded(line []byte, r record) []byte {
-	return fmt.Appendf(line, "e %x %t %s %d %d %d %t,%t,%t,%t\n",
-		uint64(r.id), r.stream, r.route, r.server, r.code, r.outcome, r.wrong, r.gap, r.late, r.odd)
+	line = fmt.Appendf(line, "e %x %s %d %d %d %d %d ", uint64(r.id), r.route, r.server, r.code, r.outcome, r.began, r.finished)
+	for _, flag := range r.flags() {
+		line = append(line, map[bool]byte{false: '0', true: '1'}[*flag])
+	}
+	return append(line, '\n')
 }
 
-// readRecords calls begun and ended with the lines of a client's records.
-func readRecords(path string, begun func(callID), ended func(record)) error {
+func appendSession(line []byte, route string, from, to int64) []byte {
+	return fmt.Appendf(line, "n %s %d %d\n", route, from, to)
+}
+
+func (r *record) flags() []*bool {
+	return []*bool{&r.stream, &r.inputs, &r.cut, &r.leaving, &r.wrong, &r.gap, &r.late, &r.odd}
+}
+
+// readRecords calls begun, ended and session with the lines of a client's records.
+func readRecords(path string, begun func(callID), ended func(record), session func(route string, from, to int64)) error {
 	return readLines(path, func(line string) error {
 		fields := strings.Fields(line)
 		switch {
@@ -59,32 +83,37 @@ func readRecords(path string, begun func(callID), ended func(record)) error {
 			id, err := parseID(fields[1])
 			begun(id)
 			return err
-		case len(fields) == 8 && fields[0] == "e":
+		case len(fields) == 9 && fields[0] == "e":
 			r, err := parseEnded(fields)
 			ended(r)
 			return err
+		case len(fields) == 4 && fields[0] == "n":
+			from, err := strconv.ParseInt(fields[2], 10, 64)
+			to, err2 := strconv.ParseInt(fields[3], 10, 64)
+			session(fields[1], from, to)
+			return errors.Join(err, err2)
 		}
 		return errors.New("malformed")
 	})
 }
 
 func parseEnded(fields []string) (r record, err error) {
-	r.route = fields[3]
 	var errs [7]error
 	r.id, errs[0] = parseID(fields[1])
-	r.stream, errs[1] = strconv.ParseBool(fields[2])
-	r.server, errs[2] = strconv.Atoi(fields[4])
-	code, err := strconv.ParseUint(fields[5], 10, 8)
-	r.code, errs[3] = edict.Code(code), err
-	outcome, err := strconv.ParseUint(fields[6], 10, 8)
-	r.outcome, errs[4] = edict.Outcome(outcome), err
-	found := strings.Split(fields[7], ",")
-	if len(found) != 4 {
+	r.route = fields[2]
+	r.server, errs[1] = strconv.Atoi(fields[3])
+	code, err := strconv.ParseUint(fields[4], 10, 8)
+	r.code, errs[2] = edict.Code(code), err
+	outcome, err := strconv.ParseUint(fields[5], 10, 8)
+	r.outcome, errs[3] = edict.Outcome(outcome), err
+	r.began, errs[4] = strconv.ParseInt(fields[6], 10, 64)
+	r.finished, errs[5] = strconv.ParseInt(fields[7], 10, 64)
+	flags := r.flags()
+	if len(fields[8]) != len(flags) || strings.Trim(fields[8], "01") != "" {
 		return r, errors.New("malformed")
 	}
-	for i, problem := range []*bool{&r.wrong, &r.gap, &r.late, &r.odd} {
-		*problem, err = strconv.ParseBool(found[i])
-		errs[5] = errors.Join(errs[5], err)
+	for i, flag := range flags {
+		*flag = fields[8][i] == '1'
 	}
 	return r, errors.Join(errs[:]...)
 }
@@ -94,11 +123,15 @@ func parseID(text string) (callID, error) {
 	return callID(id), err
 }
 
-// readExecutions calls executed with each line of a server's log.
-func readExecutions(path string, executed func(callID)) error {
+// readStages calls came with each line of a server's log.
+func readStages(path string, came func(stage, callID)) error {
 	return readLines(path, func(line string) error {
-		id, err := parseID(line)
-		executed(id)
+		s, text, ok := strings.Cut(line, " ")
+		if !ok || len(s) != 1 {
+			return errors.New("malformed")
+		}
+		id, err := parseID(text)
+		came(stage(s[0]), id)
 		return err
 	})
 }

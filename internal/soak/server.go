@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/journal"
 )
 
 // drainLimit is how long a server's or client's drain may take before it is forced.
@@ -24,8 +25,21 @@ func runServer(c *child) error {
 		return err
 	}
 	before := measure()
-	server := edict.NewServer(&ledger{c.log}, commands,
-		edict.WithTLS(serverTLS), edict.ServerConfig{Name: fmt.Sprint(c.config.Number), WriteTimeout: writeTimeout})
+	receiver := &ledger{c.log}
+	settings := []edict.ServerOption{
+		edict.WithTLS(serverTLS), edict.ServerConfig{Name: fmt.Sprint(c.config.Number), WriteTimeout: writeTimeout},
+	}
+	var kept *journal.Journal
+	switch {
+	case c.config.Journal != "":
+		if kept, err = journal.Open(c.config.Journal, journal.Config{NoSync: c.config.NoSync}); err != nil {
+			return err
+		}
+		settings = append(settings, edict.WithResume(edict.Resume{Journal: kept}), edict.WithServerInterceptors(receiver.noteReplays))
+	case c.config.Resumable:
+		settings = append(settings, edict.WithResume(edict.Resume{}))
+	}
+	server := edict.NewServer(receiver, commands, settings...)
 	var serving sync.WaitGroup
 	var addresses []string
 	for _, address := range c.config.Listen {
@@ -54,6 +68,13 @@ func runServer(c *child) error {
 	f.Took = time.Since(start)
 	serving.Wait()
 	cancel()
+	if kept != nil {
+		stats := kept.Stats()
+		f.Journal = &stats
+		if err := kept.Close(); err != nil {
+			return err
+		}
+	}
 	f.After = settle(before)
 	c.report(report{Final: &f})
 	return nil
