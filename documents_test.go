@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -82,9 +83,24 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 }
 
+// Each code of a failure is explained, and none that there is not.
+func TestFailureCodesAreExplained(t *testing.T) {
+	codes := map[string]bool{}
+	for _, match := range regexp.MustCompile(`FailureCode = "([a-z.]+)"`).FindAllStringSubmatch(readFile(t, "core/failure.go"), -1) {
+		codes[match[1]] = true
+	}
+	explained := map[string]bool{}
+	for _, match := range regexp.MustCompile("(?m)^\\| `([a-z]+\\.[a-z]+)` \\|").FindAllStringSubmatch(readFile(t, "docs/operating.md"), -1) {
+		explained[match[1]] = true
+	}
+	if len(codes) < 15 || !maps.Equal(codes, explained) {
+		t.Errorf("there are %v, explained are %v", slices.Sorted(maps.Keys(codes)), slices.Sorted(maps.Keys(explained)))
+	}
+}
+
 // The pages link to files that exist.
 func TestPagesLinkToWhatExists(t *testing.T) {
-	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/from-grpc.md", "bridge/grpc/PROTOCOL.md"} {
+	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/from-grpc.md", "docs/operating.md", "bridge/grpc/PROTOCOL.md"} {
 		text := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(readFile(t, page), "")
 		for _, match := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), match[1])); err != nil {

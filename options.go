@@ -139,6 +139,7 @@ type serverSettings struct {
 	interceptors []ServerInterceptor
 	// authenticator is nil if everyone is let in.
 	authenticator Authenticator
+	latencies     bool
 }
 
 type shared struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/delegate"
@@ -20,9 +21,12 @@ type Server struct {
 	engine    *core.Server
 	problem   error // what is wrong with the settings; Serve returns it
 
-	mu    sync.Mutex                   // guards the following; held briefly
-	open  map[*handler.Connection]bool // whose handshake is done, and that have not ended
-	ended CommandStats                 // of those that have
+	began    time.Time
+	failures core.Failures
+
+	mu    sync.Mutex                              // guards the following; held briefly
+	open  map[*handler.Connection]*openConnection // whose handshake is done, and that have not ended
+	ended CommandStats                            // of those that have
 }
 
 // NewServer returns a server for receiver, which all commands share: it must be safe for concurrent
@@ -31,7 +35,7 @@ type Server struct {
 // What is wrong with the settings, such as a codec that can't encode a command, is reported when
 // the server is to serve.
 func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption) *Server {
-	s := &Server{settings: serverSettings{shared: defaultShared()}, executors: map[string][]core.Executor{}}
+	s := &Server{settings: serverSettings{shared: defaultShared()}, executors: map[string][]core.Executor{}, began: time.Now()}
 	for _, option := range options {
 		option.applyToServer(&s.settings)
 	}
@@ -58,6 +62,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 	s.invoker = handler.NewInvoker(handler.Config{
 		MaxInFlight: config.MaxInFlightServer, IdleWorkers: config.IdleWorkers,
 		Logger: s.settings.log(), Interceptors: s.settings.interceptors,
+		Failures: &s.failures, Latencies: s.settings.latencies,
 	})
 	s.engine = core.NewServer(core.ServerConfig{
 		Accept: s.accept, MaxConnections: config.MaxConnections, Logger: s.settings.log(),
@@ -164,6 +169,7 @@ func (s *session) Serve() {
 	agreement, err := s.server.acceptor.Accept(s.carrier, refusal)
 	if err != nil {
 		logger.Warn("edict: handshake failed", "peer", s.carrier.NetConn().RemoteAddr(), "error", err)
+		s.server.noteHandshake(s.carrier, err)
 		s.carrier.Close(err)
 		return
 	}
@@ -177,13 +183,14 @@ func (s *session) Serve() {
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
-	s.server.opened(connection)
+	s.server.opened(connection, s.carrier, agreement)
 	defer s.server.closed(connection)
 	err = connection.Serve()
 	if agreement.Session != nil {
 		agreement.Session.End(err)
 	}
 	if !connection.OrderlyEnd(err) {
+		s.server.noteEnd(connection, err)
 		logger.Warn("edict: connection broke", "peer", s.carrier.NetConn().RemoteAddr(), "client", agreement.PeerName, "error", err)
 	}
 }

@@ -71,19 +71,23 @@ func (c *Client[T]) Changes(ctx context.Context) iter.Seq[StateChange] {
 	return c.life.states.Changes(ctx)
 }
 
-// ClientStats counts what a client has done.
+// ClientStats is a snapshot of a client. In JSON its fields have names that stay as they are, and durations are in
+// nanoseconds.
 type ClientStats struct {
+	ClientDetails
 	// Connections were made. Attempts to make one were begun.
-	Connections, Attempts uint64
+	Connections uint64 `json:"connections"`
+	Attempts    uint64 `json:"attempts"`
 	// Resumed is how many of the connections went on with one that was lost (WithResume).
-	Resumed uint64
+	Resumed uint64 `json:"resumed"`
 	// Resent is how often a call was sent again because its connection was lost or went away.
-	Resent uint64
+	Resent uint64 `json:"resent"`
 }
 
-// Stats returns the client's counters.
+// Stats returns a snapshot.
 func (c *Client[T]) Stats() ClientStats {
 	return ClientStats{
-		Connections: c.life.connected.Load(), Attempts: c.life.attempts.Load(), Resumed: c.life.resumed.Load(), Resent: c.life.resent.Load(),
+		ClientDetails: c.life.details(),
+		Connections:   c.life.connected.Load(), Attempts: c.life.attempts.Load(), Resumed: c.life.resumed.Load(), Resent: c.life.resent.Load(),
 	}
 }

@@ -49,6 +49,7 @@ type Client struct {
 	transport Transport
 	config    ClientConfig
 	account   *Account
+	began     time.Time
 	flow      Flow
 	calls     sync.Pool // of *call, none of them in a slot
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
@@ -125,7 +126,7 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 		config.Account = DefaultBudget().NewAccount(0)
 	}
 	c := &Client{
-		transport: transport, config: config, account: config.Account,
+		transport: transport, config: config, account: config.Account, began: time.Now(),
 		done: make(chan struct{}), idle: make(chan struct{}),
 		goingAway: make(chan struct{}), refusing: make(chan struct{}),
 	}

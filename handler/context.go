@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edict-go/edict/core"
@@ -18,8 +19,10 @@ import (
 type commandContext struct {
 	connection *Connection
 	sequence   core.Sequence
-	bulk       bool // constant
-	stream     bool // constant; extra.credit is there then
+	command    uint16 // constant: its number in the connection's Names
+	bulk       bool   // constant
+	stream     bool   // constant; extra.credit is there then
+	state      atomic.Uint32
 
 	mu    sync.Mutex
 	done  chan struct{} // nil until asked for
@@ -282,10 +285,12 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 		if wait == nil {
 			return nil
 		}
+		c.setState(stateCredit)
 		select {
 		case <-wait:
 		case <-ctx.Done():
 		}
+		c.setState(stateRunning)
 	}
 }
 

@@ -133,10 +133,12 @@ func (i *inputs) ReceiveInput(ctx context.Context) (*core.Buffer, error) {
 		}
 		changed := i.changed
 		i.mu.Unlock()
+		i.ctx.setState(stateInput)
 		select {
 		case <-changed:
 		case <-ctx.Done():
 		}
+		i.ctx.setState(stateRunning)
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/edict-go/edict/core"
 )
@@ -16,7 +16,7 @@ import (
 type task struct {
 	connection *Connection
 	ctx        *commandContext
-	cell       *atomic.Pointer[commandContext] // where the read loop finds ctx
+	cell       *cell // where the read loop finds ctx
 	executor   core.Executor
 	turn       *turn // ordered commands only
 	name       string
@@ -28,6 +28,8 @@ type task struct {
 	scratch *core.Buffer // the encoded result of a unary command
 	replied bool
 	begun   bool // Exec was called
+	noted   bool // its failure is
+	came    time.Duration
 	call    *Call
 	cost    int // what it counts for in Connection.held
 	charged int // what is charged for the decoded command, if it is large
@@ -55,7 +57,7 @@ func (t *task) recycle() {
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
-	t.turn, t.body, t.buffer, t.replied, t.begun, t.call = nil, nil, nil, false, false, nil
+	t.turn, t.body, t.buffer, t.replied, t.begun, t.noted, t.call = nil, nil, nil, false, false, false, nil
 	tasks.Put(t)
 }
 
@@ -101,6 +103,7 @@ func (t *task) runInTurn() (waits bool, err error) {
 		}
 		turn.execute = execute
 		t.decoded()
+		t.ctx.setState(stateTurn) // before others may have it
 		if !t.connection.enterLane(turn, key) {
 			return true, nil
 		}
@@ -146,6 +149,8 @@ func (t *task) inflate() error {
 func (t *task) panicked(cause any) error {
 	t.connection.invoker.config.Logger.Error("edict: command panicked",
 		"command", t.name, "peer", t.connection.peerName(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	t.noted = true
+	t.connection.note(core.FailureCommandPanicked, t.name, fmt.Sprint(cause))
 	return core.Errorf(core.Internal, "the command panicked; the server's log has the details")
 }
 
@@ -166,6 +171,7 @@ func (t *task) end(err error) {
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
 	_, sendErr := c.transport.Send(context.Background(), frame)
+	t.observeLatency()
 	if sendErr != nil {
 		frame.Buffer.Release()
 		if core.CodeOf(sendErr) == core.ResourceExhausted { // too big for the caller; else it is gone
@@ -222,6 +228,7 @@ func (t *task) describe(err, before error) (e *core.Error) {
 		if t.begun {
 			e.Outcome = core.Executed
 		}
+		t.noteFailure(e, before)
 	}()
 	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
 	if before != nil && core.CodeOf(err) == core.Unknown {
@@ -278,7 +285,10 @@ func (t *task) Decoded() {
 }
 
 // Begin implements core.Execution.
-func (t *task) Begin() { t.begun = true }
+func (t *task) Begin() {
+	t.begun = true
+	t.ctx.setState(stateRunning)
+}
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {
