@@ -20,6 +20,7 @@ func TestPagesQuoteTheExamples(t *testing.T) {
 		examples []string
 	}{
 		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go"}},
+		"docs/operating.md": {1, []string{"edictdebug/example_test.go"}},
 		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
 	} {
 		var sources []string
