@@ -20,7 +20,7 @@ func TestPagesQuoteTheExamples(t *testing.T) {
 		examples []string
 	}{
 		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go"}},
-		"docs/operating.md": {1, []string{"edictdebug/example_test.go"}},
+		"docs/operating.md": {2, []string{"edictdebug/example_test.go", "dynamic/example_test.go", "example_reflection_test.go"}},
 		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
 	} {
 		var sources []string
@@ -58,7 +58,7 @@ func withoutIndent(text string) string {
 // ARCHITECTURE.md names functions and files that exist.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	known := map[string]bool{}
-	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "bridge/grpc"} {
+	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "bridge/grpc", "dynamic"} {
 		collectNames(t, dir, known)
 	}
 	name := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)

@@ -25,7 +25,7 @@ type CallStats = core.CallStats
 type Latency = core.HistogramSnapshot
 
 // WithLatencies lets a server count how long commands take, in a histogram for each: from the arrival of the command
-// until its result, or the last one, is queued for the connection. [ServerDetails.Latencies] has them. It costs a call
+// until its result, or the end of its results, is there to be sent. [ServerDetails.Latencies] has them. It costs a call
 // two looks at the clock.
 func WithLatencies() ServerOption {
 	return serverOption(func(s *serverSettings) { s.latencies = true })
@@ -121,6 +121,49 @@ func (c *Client[T]) Calls(limit int) (calls []CallStats, more int) {
 	return oldest.take(limit)
 }
 
+// What a Snapshot has at most.
+const (
+	SnapshotConnections = 100 // the busiest ones
+	SnapshotCalls       = 100 // the oldest ones
+	SnapshotFailures    = 50  // the last ones
+)
+
+// Observable is what Look looks at: a *Server, or a fake in a test.
+type Observable interface {
+	Stats() ServerStats
+	Calls(limit int) (calls []CallStats, more int)
+}
+
+// Snapshot is what can be seen of a server, in lists that are not too long: what a page or a terminal shows.
+type Snapshot struct {
+	ServerStats
+	Calls []CallStats `json:"calls"`
+	// MoreConnections, MoreCalls and MoreFailures say how many there are besides those in the lists.
+	MoreConnections int `json:"more_connections"`
+	MoreCalls       int `json:"more_calls"`
+	MoreFailures    int `json:"more_failures"`
+}
+
+// Look returns a snapshot of server.
+func Look(server Observable) Snapshot {
+	s := Snapshot{ServerStats: server.Stats()}
+	s.Calls, s.MoreCalls = server.Calls(SnapshotCalls)
+	if s.Calls == nil { // so that JSON has a list
+		s.Calls = []CallStats{}
+	}
+	slices.SortStableFunc(s.Connections, func(a, b ConnectionStats) int { return b.InFlight - a.InFlight })
+	s.Connections, s.MoreConnections = atMost(s.Connections, SnapshotConnections)
+	s.Failures, s.MoreFailures = atMost(s.Failures, SnapshotFailures)
+	return s
+}
+
+func atMost[E any](list []E, limit int) ([]E, int) {
+	if len(list) <= limit {
+		return list, 0
+	}
+	return list[:limit], len(list) - limit
+}
+
 // oldestCalls keeps the oldest calls of many.
 type oldestCalls struct {
 	calls []CallStats
@@ -187,7 +230,7 @@ func (s *Server) details() ServerDetails {
 
 func (o *openConnection) details() ServerConnectionDetails {
 	d := ServerConnectionDetails{
-		ConnectionDetails: describe(o.connection.Peer(), o.carrier, o.agreement, o.since),
+		ConnectionDetails: detailsOf(o.connection.Peer(), o.carrier, o.agreement, o.since),
 		Queued:            o.connection.Queued(),
 	}
 	d.RoundTrip, d.LastFailure = o.connection.RoundTripTime(), o.connection.LastFailure()
@@ -197,8 +240,8 @@ func (o *openConnection) details() ServerConnectionDetails {
 	return d
 }
 
-// describe returns what both sides know of a connection.
-func describe(peer Peer, carrier *transport.Conn, agreement delegate.Agreement, since time.Time) ConnectionDetails {
+// detailsOf returns what both sides know of a connection.
+func detailsOf(peer Peer, carrier *transport.Conn, agreement delegate.Agreement, since time.Time) ConnectionDetails {
 	d := ConnectionDetails{
 		Address: addressText(peer.Address), Name: peer.Name, Codec: peer.Codec, Compression: peer.Compression,
 		Version: agreement.Version, MaxInFlight: agreement.MaxInFlight, MaxReceive: agreement.MaxReceive, MaxSend: agreement.MaxSend,
@@ -288,7 +331,7 @@ func (l *life) details() ClientDetails {
 			continue
 		}
 		c := ClientConnectionStats{
-			ConnectionDetails: describe(connection.peer, connection.carrier, connection.agreement, connection.since),
+			ConnectionDetails: detailsOf(connection.peer, connection.carrier, connection.agreement, connection.since),
 			InFlight:          connection.engine.InFlight(), Waiting: connection.engine.Waiting(), BudgetUsed: connection.engine.Used(),
 		}
 		c.RoundTrip, c.Resumable = connection.engine.RoundTripTime(), connection.agreement.Ticket != nil

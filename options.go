@@ -130,6 +130,8 @@ type dialSettings struct {
 	insecureToken bool
 	reconnect     *Reconnect // nil: there is one connection only
 	observer      func(StateChange)
+	// shapeDifferences are allowed in any case.
+	shapeDifferences bool
 }
 
 // serverSettings is what the options of NewServer add up to.
@@ -140,6 +142,8 @@ type serverSettings struct {
 	// authenticator is nil if everyone is let in.
 	authenticator Authenticator
 	latencies     bool
+	reflection    bool
+	remoteStats   bool
 }
 
 type shared struct {

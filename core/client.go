@@ -54,6 +54,7 @@ type Client struct {
 	calls     sync.Pool // of *call, none of them in a slot
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
 	keepalive Keepalive
+	pings     pinger
 
 	// done is closed when the client has ended; err has the cause then.
 	done chan struct{}
@@ -367,7 +368,7 @@ func (c *Client) handle(frame *Frame) error {
 		}
 		return c.transport.Post(Frame{Kind: KindPong, Body: frame.Body})
 	case KindPong:
-		if !c.flow.Pong(frame.Body) {
+		if !c.flow.Pong(frame.Body) && !c.pings.pong(frame.Body) {
 			c.keepalive.Pong(frame.Body) // or it is one that nobody asked for
 		}
 		return nil

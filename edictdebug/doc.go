@@ -16,5 +16,5 @@
 // # What it costs
 //
 // A look takes time in proportion to the number of connections and calls in flight, and shows the busiest
-// connections and the oldest calls: MaxConnections and MaxCalls of them.
+// connections and the oldest calls: see edict.Look.
 package edictdebug

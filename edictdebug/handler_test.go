@@ -110,7 +110,7 @@ func TestEverythingIsEscaped(t *testing.T) {
 
 // However much there is, the page stays small, and says what it leaves out.
 func TestThePageIsBounded(t *testing.T) {
-	server := fake{more: 99_900, calls: make([]edict.CallStats, edictdebug.MaxCalls)}
+	server := fake{more: 99_900, calls: make([]edict.CallStats, edict.SnapshotCalls)}
 	for n := range 5000 {
 		connection := edict.ConnectionStats{InFlight: n}
 		connection.Address = fmt.Sprintf("peer-%d.", n)

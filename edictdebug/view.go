@@ -22,7 +22,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 
 // view is what the templates are executed with.
 type view struct {
-	Snapshot
+	edict.Snapshot
 	Nonce     string
 	Latencies []latency
 	Ticks     []tick
@@ -70,7 +70,7 @@ func place(d time.Duration) float64 {
 func end(below time.Duration) float64 { return max(1, math.Ceil(place(below))) }
 
 // viewOf returns what the templates show. All histograms have the same axis.
-func viewOf(s Snapshot, nonce string) view {
+func viewOf(s edict.Snapshot, nonce string) view {
 	v := view{Snapshot: s, Nonce: nonce}
 	first, last := math.Inf(1), 0.0
 	for _, l := range s.ServerStats.Latencies {

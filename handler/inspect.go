@@ -127,14 +127,14 @@ func (i *Invoker) latenciesOf(config *ConnectionConfig) []*core.Histogram {
 	return histograms
 }
 
-// observeLatency counts how long the command has taken: from its arrival until its last frame was queued.
+// observeLatency counts how long the command has taken: from its arrival until its last frame is made.
 func (t *task) observeLatency() {
 	if histograms := t.connection.latencies; histograms != nil {
 		histograms[t.ctx.command].Add(t.connection.invoker.now() - t.came)
 	}
 }
 
-// Latencies returns how long commands have taken, by their names: from the arrival until the last frame was queued.
+// Latencies returns how long commands have taken, by their names: from the arrival until the last frame is made.
 // It is nil unless Config.Latencies is set.
 func (i *Invoker) Latencies() map[string]core.HistogramSnapshot {
 	if !i.config.Latencies {

@@ -170,8 +170,8 @@ func (t *task) end(err error) {
 	}
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
+	t.observeLatency() // not later: who has the result may look whether it was counted
 	_, sendErr := c.transport.Send(context.Background(), frame)
-	t.observeLatency()
 	if sendErr != nil {
 		frame.Buffer.Release()
 		if core.CodeOf(sendErr) == core.ResourceExhausted { // too big for the caller; else it is gone
