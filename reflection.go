@@ -56,8 +56,8 @@ func WithShapeDifferences() DialOption {
 	return dialOption(func(s *dialSettings) { s.shapeDifferences = true })
 }
 
-// describe returns the descriptions of commands, in the order of their names.
-func describe[T any](registry *Registry[T]) []CommandDescription {
+// Describe returns the descriptions of the commands, in the order of their names.
+func Describe[T any](registry *Registry[T]) []CommandDescription {
 	descriptions := make([]CommandDescription, registry.Len())
 	for i := range descriptions {
 		descriptions[i] = registry.At(i).Describe()

@@ -52,7 +52,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 	first, _ := window(config.Window)
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
 		Name: config.Name, Codecs: codecNames(s.settings.codecs), Compressions: s.settings.compressionNames(),
-		Commands: s.withBuiltIns(definitions(commands), describe(commands)),
+		Commands: s.withBuiltIns(definitions(commands), Describe(commands)),
 		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: first,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
