@@ -21,6 +21,7 @@ func TestPagesQuoteTheExamples(t *testing.T) {
 	}{
 		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go"}},
 		"docs/operating.md": {2, []string{"edictdebug/example_test.go", "dynamic/example_test.go", "example_reflection_test.go"}},
+		"docs/text.md":      {1, []string{"textmode_test.go"}},
 		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
 	} {
 		var sources []string
@@ -58,7 +59,7 @@ func withoutIndent(text string) string {
 // ARCHITECTURE.md names functions and files that exist.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	known := map[string]bool{}
-	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "bridge/grpc", "dynamic"} {
+	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "bridge/grpc", "dynamic", "text", "edictdebug"} {
 		collectNames(t, dir, known)
 	}
 	name := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)
@@ -101,7 +102,7 @@ func TestFailureCodesAreExplained(t *testing.T) {
 
 // The pages link to files that exist.
 func TestPagesLinkToWhatExists(t *testing.T) {
-	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/from-grpc.md", "docs/operating.md", "bridge/grpc/PROTOCOL.md"} {
+	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/from-grpc.md", "docs/operating.md", "docs/text.md", "bridge/grpc/PROTOCOL.md"} {
 		text := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(readFile(t, page), "")
 		for _, match := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), match[1])); err != nil {

@@ -114,6 +114,8 @@ type ServerConfig struct {
 	// FrameTimeout is how long a frame or message that the client has begun may take, beside a second for each KiB
 	// of it, before the connection is given up; 0 is 30 s.
 	FrameTimeout time.Duration
+	// AllowText lets clients call commands with lines of JSON, at the same addresses: docs/text.md. It needs the codec json.
+	AllowText bool
 }
 
 func (c ClientConfig) applyToDial(s *dialSettings)     { s.config = c }

@@ -19,6 +19,7 @@ type Server struct {
 	acceptor  *delegate.Acceptor
 	invoker   *handler.Invoker
 	engine    *core.Server
+	text      textMode
 	problem   error // what is wrong with the settings; Serve returns it
 
 	began    time.Time
@@ -50,9 +51,14 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		}
 	}
 	first, _ := window(config.Window)
+	descriptions := Describe(commands)
+	offered := s.withBuiltIns(definitions(commands), descriptions)
+	if config.AllowText {
+		s.text = s.newTextMode(offered, descriptions)
+	}
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
 		Name: config.Name, Codecs: codecNames(s.settings.codecs), Compressions: s.settings.compressionNames(),
-		Commands: s.withBuiltIns(definitions(commands), Describe(commands)),
+		Commands: offered,
 		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: first,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
@@ -166,7 +172,15 @@ func (s *session) Serve() {
 		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has no room for another connection in its budget"}
 	}
 	logger := s.server.settings.log()
-	agreement, err := s.server.acceptor.Accept(s.carrier, refusal)
+	isText, err := s.isText()
+	if isText && err == nil {
+		s.serveText(account, refusal)
+		return
+	}
+	var agreement delegate.Agreement
+	if err == nil {
+		agreement, err = s.server.acceptor.Accept(s.carrier, refusal)
+	}
 	if err != nil {
 		logger.Warn("edict: handshake failed", "peer", s.carrier.NetConn().RemoteAddr(), "error", err)
 		s.server.noteHandshake(s.carrier, err)
