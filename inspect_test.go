@@ -19,6 +19,7 @@ import (
 	"github.com/edict-go/edict/codec/msgpack"
 	"github.com/edict-go/edict/compression/s2"
 	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/internal/echo"
 	"github.com/edict-go/edict/transport"
 )
 
@@ -352,4 +353,30 @@ func TestLatencies(t *testing.T) {
 			t.Errorf("%+v", latencies["wait"])
 		}
 	})
+}
+
+// BenchmarkUnaryLatencies is BenchmarkUnary with WithLatencies, to be compared with it.
+func BenchmarkUnaryLatencies(b *testing.B) {
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("inflight=%d", n), func(b *testing.B) {
+			server := edict.NewServer(&echo.Receiver{}, echo.Commands, edict.WithCodecs(echo.MUS), edict.WithLatencies())
+			listener, err := server.Listen("tcp://127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			go server.Serve(listener)
+			client, err := edict.Dial(b.Context(), "tcp://"+listener.Addr().String(), echo.Commands, edict.WithCodecs(echo.MUS))
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx := b.Context()
+			inFlight(b, n, func() {
+				if reply, err := edict.Call(ctx, client, payload); err != nil || reply != echo.Message(payload) {
+					b.Error(reply, err)
+				}
+			})
+			client.Close()
+			server.Close()
+		})
+	}
 }

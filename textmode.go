@@ -49,7 +49,10 @@ func (s *session) isText() (bool, error) {
 		return false, err
 	}
 	first, err := s.carrier.Peek()
-	return first == '{', err
+	if err != nil {
+		return false, s.server.acceptor.Silence(err)
+	}
+	return first == '{', nil
 }
 
 // serveText is Serve for a connection in text mode.

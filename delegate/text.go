@@ -11,6 +11,9 @@ import (
 // Settings returns the settings of the Acceptor, with defaults in place of zero values.
 func (a *Acceptor) Settings() Config { return a.config }
 
+// Silence says for people why a client that has said nothing was given up.
+func (a *Acceptor) Silence(err error) error { return silence(err, a.config.HandshakeTimeout) }
+
 // Admit asks the authenticator who a client is, for a server that has learned its credentials in another way than by
 // HELLO. The principal is nil if there is no authenticator. A client that is not let in is to be told what tell is called
 // with, which happens before Admit returns: an authenticator that does not return when ctx ends is waited for, but not by
