@@ -44,8 +44,8 @@ func WithReflection() ServerOption {
 }
 
 // WithRemoteStats lets clients ask the server for a Snapshot, by the command edict.Stats, as edict watch does. It has
-// addresses, names and the texts of errors of other clients, and who may connect may ask: an interceptor can say who
-// else must not.
+// addresses, names and the texts of errors of other clients, but for those that only the server's log has; and who may
+// connect may ask: an interceptor can say who must not.
 func WithRemoteStats() ServerOption {
 	return serverOption(func(s *serverSettings) { s.remoteStats = true })
 }
@@ -99,9 +99,30 @@ func (s *Server) withBuiltIns(commands []delegate.Command, descriptions []Comman
 		add(ReflectName, func() any { return reflection })
 	}
 	if s.settings.remoteStats {
-		add(StatsName, func() any { return Look(s) })
+		add(StatsName, func() any { return forClients(Look(s)) })
 	}
 	return commands
+}
+
+// forClients takes from a snapshot the texts that clients are not told anywhere: what a command panicked with, why an
+// authenticator has refused.
+func forClients(s Snapshot) Snapshot {
+	redacted := func(f Failure) Failure {
+		if f.Code == core.FailureCommandPanicked || f.Code == core.FailureAuth {
+			f.Text = "the server's log has the details"
+		}
+		return f
+	}
+	for i := range s.Failures {
+		s.Failures[i] = redacted(s.Failures[i])
+	}
+	for i := range s.Connections {
+		if last := s.Connections[i].LastFailure; last != nil {
+			copied := redacted(*last)
+			s.Connections[i].LastFailure = &copied
+		}
+	}
+	return s
 }
 
 // builtIn executes a command that a server has of itself. Interceptors see a BuiltIn.

@@ -350,7 +350,19 @@ func TestTextModeBudget(t *testing.T) {
 	}
 	k.say(`{"cmd":"repeat","id":1,"body":{"Times":0,"Text":"` + strings.Repeat("l", 100<<10) + `"}}`)
 	k.wantHear(`{"id":1,"result":"","end":true}`)
-	_ = k.conn.Close()
+	unread := b.talker()
+	unread.say(`{"cmd":"flood","body":{"Size":100000}}`)
+	for b.lab.executed.Load() < 4 { // results are queued until there is no room
+		k.say(`{"cmd":"peek"}`)
+		k.hear()
+	}
+	for range 100 {
+		k.say(`{"cmd":"peek"}`)
+		if got := k.hear(); !strings.Contains(got, `"result":""`) || budget.Used() > budget.Limit() {
+			t.Fatalf("%s; %d bytes are used", got, budget.Used())
+		}
+	}
+	_, _ = unread.conn.Close(), k.conn.Close()
 	if err := b.server.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}

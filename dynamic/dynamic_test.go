@@ -48,6 +48,11 @@ func (b Buy) Exec(context.Context, *shop) (int, error) {
 	return len(b.Lines), nil
 }
 
+// Crash panics.
+type Crash struct{}
+
+func (Crash) Exec(context.Context, *shop) (int, error) { panic("the combination is 7-3-5") }
+
 // Count streams numbers.
 type Count struct{ To int }
 
@@ -80,7 +85,7 @@ func (Shout) Exec(_ context.Context, _ *shop, in edict.Source[string], out edict
 	return nil
 }
 
-var commands = edict.Commands(edict.Unary[Buy](), edict.ServerStream[Count](), edict.Duplex[Shout]())
+var commands = edict.Commands(edict.Unary[Buy](), edict.Unary[Crash](), edict.ServerStream[Count](), edict.Duplex[Shout]())
 
 // serve starts a server and returns an option with which a client reaches it.
 func serve(t testing.TB, options ...edict.ServerOption) edict.DialOption {
@@ -118,6 +123,7 @@ func TestCommandsWithoutTheirTypes(t *testing.T) {
 	want := []string{
 		"unary Buy {Lines []{item string, price float64, Note string?}, Tags map[string]bytes, At time.Time, Pair [2]int, Other any, Next Buy?} → int",
 		"stream Count {To int} → int…",
+		"unary Crash {} → int",
 		"duplex Shout {} ← string… → string…",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") || client.ServerName() != "shop" {
@@ -246,7 +252,11 @@ func TestAServerTellsWhatItIsAllowedTo(t *testing.T) {
 	if _, err := open.Call(t.Context(), "Buy", `{"Lines":[{}]}`); err != nil {
 		t.Fatal(err)
 	}
+	_, _ = open.Call(t.Context(), "Crash", "")
 	snapshot, err := open.Stats(t.Context())
+	if told := fmt.Sprintf("%+v %+v", snapshot.Failures, *snapshot.Connections[0].LastFailure); strings.Contains(told, "7-3-5") || !strings.Contains(told, "command.panicked") {
+		t.Error(told)
+	}
 	if err != nil || snapshot.Name != "shop" || len(snapshot.Calls) != 1 || snapshot.Calls[0].Command != edict.StatsName || snapshot.Latencies["Buy"].Count != 1 {
 		t.Errorf("%+v, %v", snapshot, err)
 	}

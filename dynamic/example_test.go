@@ -33,6 +33,7 @@ func ExampleDial() {
 	}
 	// Output:
 	// Count {To int} → int…
+	// Crash {} → int
 	// Shout {} ← string… → string…
 	// 2 <nil>
 	// 0 <nil>

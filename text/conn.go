@@ -23,6 +23,9 @@ const (
 	// queueBytes is how much may wait to be written before Send waits, postLimit how much more Post may queue.
 	queueBytes = 256 << 10
 	postLimit  = 1 << 20
+	// queueFree is how much may wait without asking the budget; lineOverhead what a line has beside its body, about.
+	queueFree    = 16 << 10
+	lineOverhead = 128
 	// writeStep is how much is written at once, so that a client that is slow but alive is not given up.
 	writeStep = 64 << 10
 	// maxMalformed is how many lines may be none before the connection ends.
@@ -44,7 +47,7 @@ type Config struct {
 	// WriteTimeout is how long the client may take nothing of what is written, LineTimeout how long a line may take that
 	// it has begun, beside one second for each KiB.
 	WriteTimeout, LineTimeout time.Duration
-	// Account is what long lines are taken from; nil is anything.
+	// Account is what long lines, and what waits to be written, are taken from; nil is anything.
 	Account *core.Account
 	// Close closes the connection underneath, because of cause. It must not wait.
 	Close func(cause error)
@@ -85,6 +88,7 @@ type Conn struct {
 	byID      map[string]uint32
 	inFlight  int
 	out       []byte                // to be written
+	reserved  int                   // of the account, for that
 	outCost   map[core.Sequence]int // what of it is results of streams
 	written   map[core.Sequence]int // which is written by now, and not yet given as credit
 	writing   bool                  // flush runs
@@ -537,27 +541,72 @@ func (c *Conn) encodeLocked(frame *core.Frame) {
 
 // Send implements core.Transport.
 func (c *Conn) Send(ctx context.Context, frame core.Frame) (core.Position, error) {
+	size := frame.Size() + len(frame.Metadata) + lineOverhead
 	c.mu.Lock()
-	for c.err == nil && len(c.out) >= queueBytes {
-		if c.room == nil {
-			c.room = make(chan struct{})
-		}
-		room := c.room
-		c.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
-		c.mu.Lock()
-	}
 	defer c.mu.Unlock()
+	for c.err == nil && (len(c.out) >= queueBytes || !c.reserveLocked(size)) {
+		if err := c.waitForRoom(ctx, size); err != nil {
+			return 0, err
+		}
+	}
 	if c.err != nil {
 		return 0, c.err
 	}
 	c.queueLocked(&frame)
 	frame.Buffer.Release()
 	return 0, nil
+}
+
+// shortLocked returns what must be taken from the account before so many bytes may be queued.
+func (c *Conn) shortLocked(size int) int { return max(0, len(c.out)+size-queueFree-c.reserved) }
+
+// reserveLocked takes that, or reports that there is no room for it.
+func (c *Conn) reserveLocked(size int) bool {
+	short := c.shortLocked(size)
+	if short > 0 && c.config.Account != nil {
+		if !c.config.Account.Take(short, core.ForWork) {
+			return false
+		}
+		c.reserved += short
+	}
+	return true
+}
+
+// waitForRoom waits, with mu released meanwhile, until the queue was taken, the account has what is missing, the connection
+// has ended (then it returns nil: the caller looks at err), or ctx ends.
+func (c *Conn) waitForRoom(ctx context.Context, size int) error {
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	room, short := c.room, c.shortLocked(size)
+	var claim *core.Claim
+	var decided <-chan struct{}
+	if len(c.out) < queueBytes {
+		claim = c.config.Account.Claim(short, core.ForWork)
+		decided = claim.Decided()
+	}
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-decided:
+		if err := claim.Err(); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.reserved += short
+		c.mu.Unlock()
+		return nil
+	case <-room:
+	case <-ctx.Done():
+		if claim != nil {
+			claim.Withdraw()
+		}
+		return context.Cause(ctx)
+	}
+	if claim != nil {
+		claim.Withdraw()
+	}
+	return nil
 }
 
 // errNotReading ends a connection whose client sends but reads nothing.
@@ -568,9 +617,10 @@ func (c *Conn) Post(frame core.Frame) error {
 	c.mu.Lock()
 	err := c.err
 	if err == nil {
-		c.queueLocked(&frame)
-		if len(c.out) > queueBytes+postLimit {
+		if size := frame.Size() + lineOverhead; len(c.out) > queueBytes+postLimit || !c.reserveLocked(size) && len(c.out) > 2*queueFree {
 			err = errNotReading
+		} else {
+			c.queueLocked(&frame)
 		}
 	}
 	c.mu.Unlock()
@@ -594,10 +644,12 @@ func (c *Conn) post(text []byte) error {
 	c.mu.Lock()
 	err := c.err
 	if err == nil && !c.finishing {
-		if c.out = append(c.out, text...); len(c.out) > queueBytes+postLimit {
+		if len(c.out) > queueBytes+postLimit || !c.reserveLocked(len(text)) && len(c.out) > 2*queueFree {
 			err = errNotReading
+		} else {
+			c.out = append(c.out, text...)
+			c.startLocked()
 		}
-		c.startLocked()
 	}
 	c.mu.Unlock()
 	return err
@@ -624,8 +676,8 @@ func (c *Conn) flush() {
 			c.mu.Unlock()
 			return
 		}
-		out, cost := c.out, c.outCost
-		c.out, c.outCost = nil, map[core.Sequence]int{}
+		out, cost, reserved := c.out, c.outCost, c.reserved
+		c.out, c.outCost, c.reserved = nil, map[core.Sequence]int{}, 0
 		if c.room != nil {
 			close(c.room)
 			c.room = nil
@@ -638,6 +690,9 @@ func (c *Conn) flush() {
 				break
 			}
 			out = out[n:]
+		}
+		if c.config.Account != nil {
+			c.config.Account.Give(reserved)
 		}
 		if len(cost) == 0 {
 			continue
