@@ -232,7 +232,13 @@ func TestFailuresHaveCodes(t *testing.T) {
 			short, cancel := context.WithTimeout(t.Context(), time.Second)
 			_, _ = edict.Call(short, client, wait{})
 			cancel()
-			_, _ = edict.Call(short, client, wait{}) // that a caller gives up is no failure
+			given, up := context.WithCancel(t.Context()) // that a caller gives up is no failure
+			if _, err := edict.Start(given, client, wait{}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			up()
+			synctest.Wait()
 			raw.command("unheardOf", 1, "{}")
 			raw.wantRefused(1, core.Unimplemented)
 			raw.command("add", 2, "{")

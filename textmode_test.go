@@ -316,6 +316,18 @@ func TestTextModeInputs(t *testing.T) {
 	k.wantHear(`{"id":4,"result":7}`, `{"id":4,"end":true}`, "")
 }
 
+// A server that has too many connections says so.
+func TestTextModeConnectionLimit(t *testing.T) {
+	b := serve(t, edict.ServerConfig{AllowText: true, MaxConnections: 1})
+	first, second := b.talker(), b.talker()
+	first.say(`{"cmd":"add"}`)
+	first.wantHear(`{"result":0,"end":true}`)
+	second.say(`{"cmd":"add"}`)
+	if got := second.hear(); !strings.HasPrefix(got, `{"error":{"code":"resource exhausted","outcome":"refused"`) {
+		t.Error(got)
+	}
+}
+
 // A server that shuts down says so, and lets calls come to their end.
 func TestTextModeShutdown(t *testing.T) {
 	b := serve(t, allowText)
@@ -355,6 +367,9 @@ func TestTextModeBudget(t *testing.T) {
 	for b.lab.executed.Load() < 4 { // results are queued until there is no room
 		k.say(`{"cmd":"peek"}`)
 		k.hear()
+	}
+	if used := budget.Used(); used < 100_000 {
+		t.Errorf("%d bytes are used while a result of 100,000 waits", used)
 	}
 	for range 100 {
 		k.say(`{"cmd":"peek"}`)

@@ -17,6 +17,7 @@ type tree struct {
 	Grid        [2][3]int8
 	Born        time.Time
 	embedded
+	_ int
 }
 
 type leaf struct {

@@ -53,6 +53,17 @@ type Crash struct{}
 
 func (Crash) Exec(context.Context, *shop) (int, error) { panic("the combination is 7-3-5") }
 
+// Deaf takes no inputs, until its caller leaves.
+type Deaf struct{}
+
+func (Deaf) Exec(ctx context.Context, _ *shop, _ edict.Source[string], out edict.Sink[string]) error {
+	if err := out.Send("here"); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // Count streams numbers.
 type Count struct{ To int }
 
@@ -85,7 +96,7 @@ func (Shout) Exec(_ context.Context, _ *shop, in edict.Source[string], out edict
 	return nil
 }
 
-var commands = edict.Commands(edict.Unary[Buy](), edict.Unary[Crash](), edict.ServerStream[Count](), edict.Duplex[Shout]())
+var commands = edict.Commands(edict.Unary[Buy](), edict.Unary[Crash](), edict.ServerStream[Count](), edict.Duplex[Shout](), edict.Duplex[Deaf]())
 
 // serve starts a server and returns an option with which a client reaches it.
 func serve(t testing.TB, options ...edict.ServerOption) edict.DialOption {
@@ -124,6 +135,7 @@ func TestCommandsWithoutTheirTypes(t *testing.T) {
 		"unary Buy {Lines []{item string, price float64, Note string?}, Tags map[string]bytes, At time.Time, Pair [2]int, Other any, Next Buy?} → int",
 		"stream Count {To int} → int…",
 		"unary Crash {} → int",
+		"duplex Deaf {} ← string… → string…",
 		"duplex Shout {} ← string… → string…",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") || client.ServerName() != "shop" {
@@ -198,8 +210,10 @@ func TestErrorsOfDynamicCalls(t *testing.T) {
 			yield(nil, edict.Errorf(edict.DataLoss, "torn"))
 		}
 	}
-	if got := all(client.Duplex(t.Context(), "Shout", "", failing)); !strings.Contains(got, "error: data loss, ") {
-		t.Error(got)
+	for _, err := range client.Duplex(t.Context(), "Shout", "", failing) {
+		if err != nil && (edict.CodeOf(err) != edict.DataLoss || !strings.Contains(err.Error(), "the inputs broke off: ")) {
+			t.Error(err)
+		}
 	}
 	if got := all(client.Duplex(t.Context(), "Shout", "", inputs("[1"))); !strings.Contains(got, "error: invalid argument, ") {
 		t.Error(got)
@@ -219,6 +233,13 @@ func TestACommandThatTakesNotAllInputs(t *testing.T) {
 	}
 	if got := all(client.Duplex(t.Context(), "Shout", "", waiting)); got != "" {
 		t.Error(got)
+	}
+	endless := func(yield func(json.RawMessage, error) bool) {
+		for yield(json.RawMessage(`"more and more"`), nil) {
+		}
+	}
+	for range client.Duplex(t.Context(), "Deaf", "", endless) {
+		break // while an input waits for room
 	}
 	for result := range client.Stream(t.Context(), "Count", `{"To":1000000}`) {
 		if string(result) == "5" {

@@ -64,7 +64,17 @@ func TestOnlyToBeLookedAt(t *testing.T) {
 
 // The page needs nothing from elsewhere, and its policy allows nothing but what it has itself.
 func TestNothingFromElsewhere(t *testing.T) {
-	answer := get(t, fake{}, "GET", "/")
+	server := fake{
+		stats: edict.ServerStats{
+			ServerDetails: edict.ServerDetails{
+				Failures:  []edict.Failure{{Code: core.FailureDial}},
+				Latencies: map[string]edict.Latency{"a": {Count: 1, Buckets: []core.HistogramBucket{{Below: time.Millisecond, Count: 1}}}},
+			},
+			Connections: []edict.ConnectionStats{{}},
+		},
+		calls: []edict.CallStats{{Command: "a"}}, more: 1,
+	}
+	answer := get(t, server, "GET", "/")
 	page, policy := answer.Body.String(), answer.Header().Get("Content-Security-Policy")
 	if found := regexp.MustCompile(`(?i)https?:|//[a-z]|@import|url\(|\ssrc=|<link|<iframe| style=| on[a-z]+=`).FindString(page); found != "" {
 		t.Errorf("the page has %q", found)

@@ -376,6 +376,11 @@ func TestLock(t *testing.T) {
 removed Gone
 added Hang
 `)+`to write .* anew: .*\nedict: commands have changed in a way that breaks.*`)
+	write(lockText(append([]edict.CommandDescription{shop.Commands.At(0).Describe()}, gone)))
+	line(t, "", "lock", address, "-f", file).want(t, exitLock, `added Buy\n.*removed Gone\n.*`)
+	write(lockText([]edict.CommandDescription{shop.Commands.At(0).Describe()}))
+	line(t, "", "lock", address, "-f", file).want(t, exitFine, `added Buy\n.*to write .* anew: .*`)
+	write(lockText(before))
 	answer := line(t, "", "lock", "./internal/shop", "-f", file, "--json")
 	answer.want(t, exitLock, `{"changes":\[{"command":"Add","kind":"changed","breaking":true,.*"written":false}.*`)
 	line(t, "", "lock", address, "-f", file, "--update").want(t, exitFine, `.* has 5 commands\n`)
