@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -79,7 +78,7 @@ func (a *application) tell(i information) error {
 		{"keepalive", fmt.Sprintf("after %v", i.Keepalive)},
 		{"commands", commands},
 	} {
-		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
+		fmt.Fprintf(table, "%s\t%s\n", row[0], clean(row[1]))
 	}
 	return table.Flush()
 }
@@ -105,9 +104,12 @@ A … is after what comes in any number, a ? after what may be null.`,
 				if a.asJSON {
 					err = a.write(description)
 				} else {
-					text := fmt.Sprintf("%-7s %s", description.Kind, description.Signature())
+					text := fmt.Sprintf("%-7s %s", clean(description.Kind), clean(description.Signature()))
 					if long {
-						text += "\n        " + description.Fingerprint + "\n          " + strings.Join(description.Shape[1:], "\n          ")
+						text += "\n        " + clean(description.Fingerprint)
+						for _, line := range description.Shape[1:] {
+							text += "\n          " + clean(line)
+						}
 					}
 					_, err = fmt.Fprintln(a.out, text)
 				}

@@ -118,12 +118,12 @@ func (a *application) tellLock(changes []change, written, note string) error {
 	}
 	var text strings.Builder
 	for _, c := range changes {
-		fmt.Fprintf(&text, "%s %s", c.Kind, c.Command)
+		fmt.Fprintf(&text, "%s %s", c.Kind, clean(c.Command))
 		if c.Difference != "" {
-			fmt.Fprintf(&text, ": %s", c.Difference)
+			fmt.Fprintf(&text, ": %s", clean(c.Difference))
 		}
 		for _, line := range c.Lines {
-			text.WriteString("\n    " + line)
+			text.WriteString("\n    " + clean(line))
 		}
 		text.WriteString("\n")
 	}

@@ -431,6 +431,32 @@ func TestTheBinary(t *testing.T) {
 	}
 }
 
+// What a server says is not what the terminal does.
+func TestTextsOfServersAreNotObeyed(t *testing.T) {
+	const evil = "Add\x1b]0;owned\a"
+	server := edict.NewServer(&shop.Shop{}, edict.Commands(edict.Unary[shop.Add]().Named(evil)), edict.WithReflection(),
+		edict.ServerConfig{Name: "\x1b[2J"}, edict.WithLogger(slog.New(slog.DiscardHandler)))
+	listener, err := server.Listen("tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	address := listener.Addr().String()
+	file := filepath.Join(t.TempDir(), "commands.lock")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, arguments := range [][]string{{"info", address}, {"commands", "-l", address}, {"lock", address, "-f", file}, {"call", address, evil, "[]"}} {
+		if got := line(t, "", arguments...); strings.ContainsAny(got.out+got.err, "\x1b\a") || got.out+got.err == "" {
+			t.Errorf("%q: %+v", arguments, got)
+		}
+	}
+	_ = server.Close()
+	_ = server.Shutdown(t.Context())
+	<-served
+}
+
 // The command lines of the guide work.
 func TestTheGuidesLines(t *testing.T) {
 	address := serve(t, "tcp://127.0.0.1:0")

@@ -146,6 +146,9 @@ func (a *application) report(err error) {
 		return
 	}
 	text := strings.TrimPrefix(err.Error(), "edict: ")
+	if coded { // it may be the server's
+		text = clean(text)
+	}
 	if coded && !strings.HasSuffix(text, p.Outcome+")") {
 		text += " (" + p.Outcome + ")"
 	}

@@ -150,14 +150,19 @@ func table(screen *bytes.Buffer, head string, number, more, rows int, row func(i
 // maxCell bounds a text in a table, in characters.
 const maxCell = 72
 
-// printable returns a text of others in one line, without what a terminal would obey.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
+// clean returns a text of others in one line, without what a terminal would obey.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return '·'
 	}, text)
+}
+
+// printable returns a clean text that fits into a table.
+func printable(text string) string {
+	text = clean(text)
 	if characters := []rune(text); len(characters) > maxCell {
 		text = string(characters[:maxCell-1]) + "…"
 	}
