@@ -134,7 +134,7 @@ func (s *dialSettings) handshake(commands []delegate.Command, token auth.Token) 
 		MaxFrame: s.config.MaxFrame, MaxInFlight: s.config.MaxInFlight, Window: first,
 		HandshakeBytes: s.config.HandshakeBytes, HandshakeTimeout: s.config.HandshakeTimeout,
 		KeepaliveInterval: s.config.KeepaliveInterval, KeepaliveTimeout: s.config.KeepaliveTimeout,
-		AllowDifferences: s.config.AllowShapeDifferences,
+		AllowDifferences: s.config.AllowShapeDifferences || s.shapeDifferences,
 		NamesFields: func(name string) bool {
 			c, ok := codecNamed(s.codecs, name)
 			return ok && c.NamesFields()

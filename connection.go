@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/core"
@@ -28,6 +29,7 @@ type life struct {
 	attempts, connected, resumed, resent atomic.Uint64
 	numbers                              atomic.Uint64 // of the commands, for a server with a journal
 	forgetter                            forgetter
+	failures                             core.Failures
 
 	last *connection // whose session the next one may go on with; owned by whoever calls connect
 
@@ -48,6 +50,10 @@ type connection struct {
 	ticket  *delegate.Ticket // to resume it with; nil if it can't be; owned by whoever calls life.connect
 	session core.SessionID
 	journal bool // the server remembers commands by their numbers
+
+	agreement delegate.Agreement // of the first handshake
+	since     time.Time
+	lossNoted bool // owned by whoever calls life.connect
 }
 
 // request is a Request without its type parameter.
@@ -100,9 +106,10 @@ func (l *life) observe() {
 // nil it resumes that, or lets it end.
 func (l *life) connect(ctx context.Context, lost *connection, handshaking func()) (*connection, error) {
 	l.attempts.Add(1)
+	l.noteLoss(lost)
 	token, err := l.settings.askForToken(ctx)
 	if err != nil {
-		return nil, err
+		return nil, l.noted(ctx, core.FailureToken, err)
 	}
 	conn, err := l.dial(ctx)
 	if err != nil {
@@ -110,7 +117,7 @@ func (l *life) connect(ctx context.Context, lost *connection, handshaking func()
 		if ctx.Err() != nil {
 			code = CodeOf(ctx.Err())
 		}
-		return nil, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err}
+		return nil, l.noted(ctx, core.FailureDial, &Error{Code: code, Outcome: NotSent, Message: err.Error(), Cause: err})
 	}
 	handshaking()
 	carrier := transport.NewConn(conn, transport.Config{
@@ -124,11 +131,12 @@ func (l *life) connect(ctx context.Context, lost *connection, handshaking func()
 	}
 	if err != nil {
 		endHandshake(ctx, carrier, err)
-		return nil, err
+		return nil, l.noted(ctx, delegate.FailureOf(err), err)
 	}
 	l.connected.Add(1)
 	if agreement.Resumed {
 		l.resumed.Add(1)
+		lost.lossNoted = false
 		return lost, nil
 	}
 	if lost != nil {
@@ -136,6 +144,7 @@ func (l *life) connect(ctx context.Context, lost *connection, handshaking func()
 		if agreement.Ticket == nil {
 			reason = "the server does not resume any"
 		}
+		l.failures.Note(Failure{Code: core.FailureSessionLost, Text: reason, Peer: l.address})
 		lost.Forgo(&Error{Code: Unavailable, Message: "the session is lost: " + reason})
 	}
 	l.last = l.newConnection(carrier, agreement)
@@ -189,6 +198,7 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 	c := &connection{
 		carrier: carrier, commands: l.commands.Bind(chosen), unusable: agreement.Unusable,
 		peer: peerOf(carrier.NetConn(), agreement), ticket: agreement.Ticket, journal: agreement.Journal,
+		agreement: agreement, since: time.Now(),
 	}
 	if c.ticket != nil {
 		c.session = c.ticket.ID
@@ -219,6 +229,7 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 			}
 		}
 	}
+	config.Changed = l.noteEnds(c.peer, config.Changed)
 	c.engine = core.NewClient(carrier, config)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +22,8 @@ func TestPagesQuoteTheExamples(t *testing.T) {
 		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go", "otel/example_test.go"}},
 		"docs/resume.md":    {3, []string{"example*_test.go"}},
 		"docs/telemetry.md": {6, []string{"otel/example_test.go"}},
+		"docs/operating.md": {2, []string{"edictdebug/example_test.go", "dynamic/example_test.go", "example_reflection_test.go"}},
+		"docs/text.md":      {1, []string{"textmode_test.go"}},
 		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
 	} {
 		var sources []string
@@ -58,7 +61,9 @@ func withoutIndent(text string) string {
 // ARCHITECTURE.md names functions and files that exist.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	known := map[string]bool{}
-	for _, dir := range []string{".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "journal", "bridge/grpc", "otel"} {
+	for _, dir := range []string{
+		".", "core", "codec", "transport", "delegate", "handler", "auth", "group", "journal", "bridge/grpc", "otel", "dynamic", "text", "edictdebug",
+	} {
 		collectNames(t, dir, known)
 	}
 	name := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)
@@ -84,9 +89,26 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 }
 
+// Each code of a failure is explained, and none that there is not.
+func TestFailureCodesAreExplained(t *testing.T) {
+	codes := map[string]bool{}
+	for _, match := range regexp.MustCompile(`FailureCode = "([a-z.]+)"`).FindAllStringSubmatch(readFile(t, "core/failure.go"), -1) {
+		codes[match[1]] = true
+	}
+	explained := map[string]bool{}
+	for _, match := range regexp.MustCompile("(?m)^\\| `([a-z]+\\.[a-z]+)` \\|").FindAllStringSubmatch(readFile(t, "docs/operating.md"), -1) {
+		explained[match[1]] = true
+	}
+	if len(codes) < 15 || !maps.Equal(codes, explained) {
+		t.Errorf("there are %v, explained are %v", slices.Sorted(maps.Keys(codes)), slices.Sorted(maps.Keys(explained)))
+	}
+}
+
 // The pages link to files that exist.
 func TestPagesLinkToWhatExists(t *testing.T) {
-	for _, page := range []string{"README.md", "ARCHITECTURE.md", "docs/resume.md", "docs/from-grpc.md", "docs/telemetry.md", "bridge/grpc/PROTOCOL.md"} {
+	for _, page := range []string{
+		"README.md", "ARCHITECTURE.md", "docs/resume.md", "docs/from-grpc.md", "docs/telemetry.md", "docs/operating.md", "docs/text.md", "bridge/grpc/PROTOCOL.md",
+	} {
 		text := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(readFile(t, page), "")
 		for _, match := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), match[1])); err != nil {

@@ -114,6 +114,8 @@ type ServerConfig struct {
 	// FrameTimeout is how long a frame or message that the client has begun may take, beside a second for each KiB
 	// of it, before the connection is given up; 0 is 30 s.
 	FrameTimeout time.Duration
+	// AllowText lets clients call commands with lines of JSON, at the same addresses: docs/text.md. It needs the codec json.
+	AllowText bool
 }
 
 func (c ClientConfig) applyToDial(s *dialSettings)     { s.config = c }
@@ -130,6 +132,8 @@ type dialSettings struct {
 	insecureToken bool
 	reconnect     *Reconnect // nil: there is one connection only
 	observer      func(StateChange)
+	// shapeDifferences are allowed in any case.
+	shapeDifferences bool
 }
 
 // serverSettings is what the options of NewServer add up to.
@@ -139,6 +143,9 @@ type serverSettings struct {
 	interceptors []ServerInterceptor
 	// authenticator is nil if everyone is let in.
 	authenticator Authenticator
+	latencies     bool
+	reflection    bool
+	remoteStats   bool
 }
 
 type shared struct {

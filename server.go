@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/delegate"
@@ -20,10 +21,14 @@ type Server struct {
 	acceptor  *delegate.Acceptor
 	invoker   *handler.Invoker
 	engine    *core.Server
+	text      textMode
 	problem   error // what is wrong with the settings; Serve returns it
 
+	began    time.Time
+	failures core.Failures
+
 	mu           sync.Mutex                              // guards the following; held briefly
-	open         map[*handler.Connection]*transport.Conn // whose handshake is done, and that have not ended
+	open         map[*handler.Connection]*openConnection // whose handshake is done, and that have not ended
 	ended        CommandStats                            // of those that have
 	endedTraffic TransportStats                          // the same
 }
@@ -34,7 +39,7 @@ type Server struct {
 // What is wrong with the settings, such as a codec that can't encode a command, is reported when
 // the server is to serve.
 func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption) *Server {
-	s := &Server{settings: serverSettings{shared: defaultShared()}, executors: map[string][]core.Executor{}}
+	s := &Server{settings: serverSettings{shared: defaultShared()}, executors: map[string][]core.Executor{}, began: time.Now()}
 	for _, option := range options {
 		option.applyToServer(&s.settings)
 	}
@@ -53,9 +58,14 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		s.names = append(s.names, name)
 	}
 	first, _ := window(config.Window)
+	descriptions := Describe(commands)
+	offered := s.withBuiltIns(definitions(commands), descriptions)
+	if config.AllowText {
+		s.text = s.newTextMode(offered, descriptions)
+	}
 	s.acceptor = delegate.NewAcceptor(delegate.Config{
 		Name: config.Name, Codecs: codecNames(s.settings.codecs), Compressions: s.settings.compressionNames(),
-		Commands: definitions(commands),
+		Commands: offered,
 		MaxFrame: config.MaxFrame, MaxInFlight: config.MaxInFlight, Window: first,
 		HandshakeBytes: config.HandshakeBytes, HandshakeTimeout: config.HandshakeTimeout,
 		Authenticator: s.settings.authenticator, Logger: s.settings.log(),
@@ -65,6 +75,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 	s.invoker = handler.NewInvoker(handler.Config{
 		MaxInFlight: config.MaxInFlightServer, IdleWorkers: config.IdleWorkers,
 		Logger: s.settings.log(), Interceptors: s.settings.interceptors,
+		Failures: &s.failures, Latencies: s.settings.latencies,
 	})
 	s.engine = core.NewServer(core.ServerConfig{
 		Accept: s.accept, MaxConnections: config.MaxConnections, Logger: s.settings.log(),
@@ -166,13 +177,13 @@ func (s *session) Serve() {
 	if connection == nil {
 		return
 	}
-	s.server.opened(connection, s.carrier)
 	defer s.server.closed(connection)
 	err := connection.Serve()
 	if s.resumable != nil {
 		s.resumable.End(err)
 	}
 	if !connection.OrderlyEnd(err) {
+		s.server.noteEnd(connection, err)
 		s.warn("edict: connection broke", "client", connection.Peer().Name, "error", err)
 	}
 }
@@ -187,9 +198,18 @@ func (s *session) handshake(account *core.Account) *handler.Connection {
 	if !account.Take(core.ConnectionCost, core.ForCalls) {
 		refusal = &Error{Code: ResourceExhausted, RetryAfter: fullRetry, Message: "the server has no room for another connection in its budget"}
 	}
-	agreement, err := s.server.acceptor.Accept(s.carrier, refusal)
+	isText, err := s.isText()
+	if isText && err == nil {
+		s.serveText(account, refusal)
+		return nil
+	}
+	var agreement delegate.Agreement
+	if err == nil {
+		agreement, err = s.server.acceptor.Accept(s.carrier, refusal)
+	}
 	if err != nil {
 		s.warn("edict: handshake failed", "error", err)
+		s.server.noteHandshake(s.carrier, err)
 		s.carrier.Close(err)
 		return nil
 	}
@@ -203,6 +223,7 @@ func (s *session) handshake(account *core.Account) *handler.Connection {
 	if !s.begin(connection) {
 		connection.Close() // shut down during the handshake
 	}
+	s.server.opened(connection, s.carrier, agreement)
 	return connection
 }
 
@@ -213,7 +234,7 @@ func (s *session) warn(message string, attributes ...any) {
 // newConnection puts an agreement into force.
 func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, agreement delegate.Agreement) *handler.Connection {
 	own := s.executors[agreement.Codec]
-	executors, names := own, s.names
+	executors, names := own[:len(s.names)], s.names
 	if !slices.Equal(agreement.Names, names) { // else all connections share them
 		executors, names = make([]core.Executor, len(agreement.Commands)), agreement.Names
 		for number, index := range agreement.Commands {

@@ -71,19 +71,24 @@ func (c *Client[T]) Changes(ctx context.Context) iter.Seq[StateChange] {
 	return c.life.states.Changes(ctx)
 }
 
-// ClientStats counts what a client has done.
+// ClientStats is a snapshot of a client. In JSON its fields have names that stay as they are, and durations are in
+// nanoseconds.
 type ClientStats struct {
+	ClientDetails
 	// Connections were made, Reconnects of them after the first one. Attempts to make one were begun.
-	Connections, Reconnects, Attempts uint64
+	Connections uint64 `json:"connections"`
+	Reconnects  uint64 `json:"reconnects"`
+	Attempts    uint64 `json:"attempts"`
 	// Resumed is how many of the connections went on with one that was lost (WithResume).
-	Resumed uint64
+	Resumed uint64 `json:"resumed"`
 	// Resent is how often a call was sent again because its connection was lost or went away.
-	Resent uint64
+	Resent uint64 `json:"resent"`
 	// SlotWaits is how many calls could not begin at once, because as many were in flight as the server takes.
 	// CreditWaits is how often an input could not be sent at once, because the command had not taken those before.
-	SlotWaits, CreditWaits uint64
+	SlotWaits   uint64 `json:"slot_waits"`
+	CreditWaits uint64 `json:"credit_waits"`
 	// Traffic is what the connections have carried.
-	Traffic TransportStats
+	Traffic TransportStats `json:"traffic"`
 }
 
 // Add adds other to s.
@@ -106,9 +111,10 @@ func (s *ClientStats) count(c *connection) {
 	s.Traffic.Add(c.carrier.Stats())
 }
 
-// Stats returns the client's counters. It takes time in proportion to the number of its connections.
+// Stats returns a snapshot. It takes time in proportion to the number of its connections.
 func (c *Client[T]) Stats() ClientStats {
 	stats := c.life.stats()
+	stats.ClientDetails = c.life.details()
 	stats.Connections, stats.Attempts = c.life.connected.Load(), c.life.attempts.Load()
 	stats.Resumed, stats.Resent = c.life.resumed.Load(), c.life.resent.Load()
 	stats.Reconnects = max(stats.Connections, 1) - 1

@@ -2,8 +2,6 @@ package edict
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -17,51 +15,57 @@ type CommandStats = handler.Stats
 // TransportStats counts what connections have carried. See [transport.Stats].
 type TransportStats = transport.Stats
 
-// ServerStats is a snapshot of a Server.
+// ServerStats is a snapshot of a Server. In JSON its fields have names that stay as they are, durations are in
+// nanoseconds, and there is nothing of what a Principal's Value has.
 type ServerStats struct {
+	ServerDetails
 	// Total counts what all clients have sent so far, those included that have gone.
-	Total CommandStats
+	Total CommandStats `json:"total"`
 	// Traffic is what all their connections have carried.
-	Traffic TransportStats
+	Traffic TransportStats `json:"traffic"`
 	// Connections has the open ones whose handshake is done, in the order of their peers' addresses.
-	Connections []ConnectionStats
+	Connections []ConnectionStats `json:"connections"`
 	// InFlight is how many commands run or wait to.
-	InFlight int
+	InFlight int `json:"in_flight"`
 	// BudgetUsed and BudgetLimit are those of the server's Budget, in bytes, which others may share.
-	BudgetUsed, BudgetLimit int64
+	BudgetUsed  int64 `json:"budget_used"`
+	BudgetLimit int64 `json:"budget_limit"`
 }
 
 // ConnectionStats is a snapshot of one connection of a server.
 type ConnectionStats struct {
-	Peer Peer
+	ServerConnectionDetails
+	Peer Peer `json:"-"`
 	CommandStats
 	Traffic TransportStats
 	// RoundTripTime is that of the last PING to the client; 0 if there was no reason to send one yet.
 	RoundTripTime time.Duration
 	// InFlight is how many commands run or wait to.
-	InFlight int
+	InFlight int `json:"in_flight"`
 	// BudgetUsed is what the connection has taken of the Budget, in bytes.
-	BudgetUsed int64
+	BudgetUsed int64 `json:"budget_used"`
 }
 
 // Stats returns a snapshot. Its parts are of slightly different moments. It takes time in proportion to the number
 // of connections: call it each second, not for each command.
 func (s *Server) Stats() ServerStats {
 	s.mu.Lock()
-	stats := ServerStats{Total: s.ended, Traffic: s.endedTraffic}
-	open := maps.Clone(s.open)
+	stats := ServerStats{Total: s.ended, Traffic: s.endedTraffic, Connections: []ConnectionStats{}}
 	s.mu.Unlock()
-	for connection, carrier := range open {
+	stats.ServerDetails = s.details()
+	for _, open := range s.connections() {
+		connection := open.connection
 		c := ConnectionStats{
-			Peer: connection.Peer(), CommandStats: connection.Stats(), InFlight: connection.InFlight(), BudgetUsed: connection.Used(),
-			Traffic: carrier.Stats(), RoundTripTime: connection.RoundTripTime(),
+			ServerConnectionDetails: open.details(),
+			Peer:                    connection.Peer(), CommandStats: connection.Stats(), InFlight: connection.InFlight(), BudgetUsed: connection.Used(),
+			Traffic: open.carrier.Stats(), RoundTripTime: connection.RoundTripTime(),
 		}
 		stats.Total.Add(c.CommandStats)
 		stats.Traffic.Add(c.Traffic)
 		stats.Connections = append(stats.Connections, c)
 	}
 	slices.SortFunc(stats.Connections, func(a, b ConnectionStats) int {
-		return cmp.Compare(fmt.Sprint(a.Peer.Address), fmt.Sprint(b.Peer.Address))
+		return cmp.Compare(a.Address, b.Address)
 	})
 	stats.InFlight = s.InFlight()
 	budget := s.settings.theBudget()
@@ -69,19 +73,10 @@ func (s *Server) Stats() ServerStats {
 	return stats
 }
 
-func (s *Server) opened(connection *handler.Connection, carrier *transport.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == nil {
-		s.open = map[*handler.Connection]*transport.Conn{}
-	}
-	s.open[connection] = carrier
-}
-
 func (s *Server) closed(connection *handler.Connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.endedTraffic.Add(s.open[connection].Stats())
+	s.endedTraffic.Add(s.open[connection].carrier.Stats())
 	delete(s.open, connection)
 	s.ended.Add(connection.Stats())
 }

@@ -14,6 +14,7 @@ import (
 type Registry[T any] struct {
 	definitions []Definition[T]
 	byType      map[reflect.Type]int
+	byName      map[string]int // of Raw commands, which all have one type
 	lastBound   atomic.Pointer[binding]
 }
 
@@ -26,7 +27,7 @@ type binding struct {
 // Commands makes a Registry. Two definitions with the same name or the same type are a mistake in
 // the program, so it panics, saying which.
 func Commands[T any](definitions ...Definition[T]) *Registry[T] {
-	r := &Registry[T]{definitions: slices.Clone(definitions), byType: map[reflect.Type]int{}}
+	r := &Registry[T]{definitions: slices.Clone(definitions), byType: map[reflect.Type]int{}, byName: map[string]int{}}
 	byName := map[string]reflect.Type{}
 	for i, d := range definitions {
 		if d.name == "" {
@@ -34,6 +35,10 @@ func Commands[T any](definitions ...Definition[T]) *Registry[T] {
 		}
 		if other, ok := byName[d.name]; ok {
 			panic(fmt.Sprintf("edict: the commands %v and %v are both named %q: give one another name with Named", other, d.command, d.name))
+		}
+		if d.raw {
+			byName[d.name], r.byName[d.name] = reflect.TypeFor[RawCommand](), i
+			continue
 		}
 		if _, ok := r.byType[d.command]; ok {
 			panic(fmt.Sprintf("edict: the command %v is defined twice", d.command))
@@ -44,7 +49,7 @@ func Commands[T any](definitions ...Definition[T]) *Registry[T] {
 	}
 	// A caller may pass &Add{} where Add is registered: the methods of a value are the pointer's too.
 	for i, d := range definitions {
-		if d.command.Kind() != reflect.Pointer {
+		if !d.raw && d.command.Kind() != reflect.Pointer {
 			if pointer := reflect.PointerTo(d.command); !has(r.byType, pointer) {
 				r.byType[pointer] = i
 			}
@@ -67,6 +72,11 @@ func (r *Registry[T]) At(i int) Definition[T] { return r.definitions[i] }
 // Index returns the index of the command that value is.
 func (r *Registry[T]) Index(value any) (int, bool) {
 	i, ok := r.byType[reflect.TypeOf(value)]
+	if !ok {
+		if raw, isRaw := value.(RawCommand); isRaw {
+			i, ok = r.byName[raw.Name]
+		}
+	}
 	return i, ok
 }
 
@@ -110,14 +120,16 @@ func (r *Registry[T]) Check(codec Codec) error {
 	return nil
 }
 
-// Definition is one command of a Registry: Unary, ServerStream, Duplex or Foreign make it.
+// Definition is one command of a Registry: Unary, ServerStream, Duplex, Foreign or Raw make it.
 type Definition[T any] struct {
 	name            string
 	command, result reflect.Type
 	input           reflect.Type // nil without inputs
 	stream          bool
 	foreign         bool
-	shape           Shape // of a Foreign command, or one that is registered; else nil
+	shape           Shape // of a Foreign or Raw command, or one that is registered; else nil
+	raw             bool
+	ordered         bool
 	encoder         func(Codec) Encoder
 	executor        func(Codec, T) core.Executor
 }
@@ -178,11 +190,11 @@ func Duplex[C core.DuplexCommand[T, I, R], T, I, R any]() Definition[T] {
 
 func define[C, T, R any]() Definition[T] {
 	d := Definition[T]{command: reflect.TypeFor[C](), result: reflect.TypeFor[R]()}
-	d.name = typeName(d.command)
+	d.name, d.ordered = typeName(d.command), orderingKey[C]() != nil
 	d.encoder = func(codec Codec) Encoder {
 		return Encoder{
 			Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)},
-			Ordered: orderingKey[C]() != nil,
+			Ordered: d.ordered,
 		}
 	}
 	return d

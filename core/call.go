@@ -26,7 +26,8 @@ type call struct {
 	stream   bool
 	sending  *sending // nil if the command takes no inputs
 	sequence Sequence
-	position Position // of the COMMAND frame; the reader must not look at it
+	started  time.Duration // since the client began
+	position Position      // of the COMMAND frame; the reader must not look at it
 
 	// Owned by the caller's goroutine.
 	scratch *Buffer   // to encode the command in
@@ -68,6 +69,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 		pooled = &call{client: c, ready: make(chan struct{}, 1)}
 	}
 	pooled.ctx, pooled.done = ctx, ctx.Done()
+	pooled.started = c.now()
 	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
 	if out.Inputs != nil {
 		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Bulk)

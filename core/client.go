@@ -49,10 +49,12 @@ type Client struct {
 	transport Transport
 	config    ClientConfig
 	account   *Account
+	began     time.Time
 	flow      Flow
 	calls     sync.Pool // of *call, none of them in a slot; not shared, for their channels may be of a synctest bubble
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
 	keepalive Keepalive
+	pings     pinger
 
 	creditWaits atomic.Uint64
 
@@ -132,7 +134,7 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 		config.Account = DefaultBudget().NewAccount(0)
 	}
 	c := &Client{
-		transport: transport, config: config, account: config.Account,
+		transport: transport, config: config, account: config.Account, began: time.Now(),
 	}
 	if budgeted, ok := transport.(Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
@@ -364,7 +366,7 @@ func (c *Client) handle(frame *Frame) error {
 		}
 		return c.transport.Post(Frame{Kind: KindPong, Body: frame.Body})
 	case KindPong:
-		if !c.flow.Pong(frame.Body) && c.keepalive.Pong(frame.Body) { // else it is one that nobody asked for
+		if !c.flow.Pong(frame.Body) && !c.pings.pong(frame.Body) && c.keepalive.Pong(frame.Body) { // else it is one that nobody asked for
 			c.flow.Undisturbed(c.keepalive.RoundTripTime())
 		}
 		return nil

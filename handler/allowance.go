@@ -45,13 +45,15 @@ func (a *allowance) earn(inputWindow int) {
 // Stats counts what a connection's client has sent beside its commands' own frames.
 type Stats struct {
 	// Commands were accepted, Refused were not.
-	Commands, Refused uint64
+	Commands uint64 `json:"commands"`
+	Refused  uint64 `json:"refused"`
 	// Pings were answered. Ignored frames belong to no call that is running.
-	Pings, Ignored uint64
+	Pings   uint64 `json:"pings"`
+	Ignored uint64 `json:"ignored"`
 	// Canceled commands were running.
-	Canceled uint64
+	Canceled uint64 `json:"canceled"`
 	// CreditWaits is how often a result could not be sent at once, because the caller had not taken those before.
-	CreditWaits uint64
+	CreditWaits uint64 `json:"credit_waits"`
 }
 
 // Add adds other to s.

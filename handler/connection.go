@@ -51,9 +51,12 @@ type Connection struct {
 	account   *core.Account
 	flow      core.Flow
 
-	// calls finds the contexts of the commands in flight by slot. The read loop alone uses calls and
-	// stores contexts; the worker that ends a command clears the cell. Cells never move.
-	calls []*[callChunk]atomic.Pointer[commandContext]
+	// calls finds the contexts of the commands in flight by slot. The read loop alone changes calls, under mu, and
+	// stores contexts; the worker that ends a command clears the cell. Cells never move. Others than the read loop
+	// need mu to read calls.
+	calls []*[callChunk]cell
+	now   time.Duration // since the invoker began: when what is read now came; owned by the read loop
+	stale bool          // now is of an earlier read; owned by the read loop
 
 	arrived    []*task       // not yet queued; owned by the read loop, like
 	arrivedEnd core.Position // the position after the last of them
@@ -68,6 +71,9 @@ type Connection struct {
 	announce sync.Once     // says GOAWAY for Drain; whoever is second waits until it is queued
 	forsake  sync.Once     // closes forsaken
 	forsaken chan struct{} // closed when the client is away and can't come back, but commands go on
+
+	latencies   []*core.Histogram            // by the commands' numbers; nil if they are not kept
+	lastFailure atomic.Pointer[core.Failure] // nil: there was none
 
 	mu sync.Mutex // guards the following; held briefly
 	// queue holds tasks that no worker has taken; queue[:head] are taken.
@@ -106,6 +112,7 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 	}
 	c := &Connection{
 		invoker: i, transport: transport, config: config, account: config.Account, forsaken: make(chan struct{}),
+		stale: true, latencies: i.latenciesOf(&config),
 	}
 	if budgeted, ok := transport.(core.Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
@@ -170,12 +177,14 @@ func (c *Connection) sayGoodbye(problem violationError) {
 // handle deals with one frame. An error ends the connection.
 func (c *Connection) handle(frame *core.Frame) error {
 	if frame.Kind == core.KindCommand {
+		c.arrival(frame)
 		err := c.start(frame)
 		if err != nil || !frame.More || len(c.arrived) == maxArrived {
 			c.enqueueArrived()
 		}
 		return err
 	}
+	c.stale = true
 	c.enqueueArrived()
 	defer func() { frame.Buffer.Release() }() // if nobody has taken it over
 	if frame.Oversize && frame.Kind != core.KindInput {
@@ -257,7 +266,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
-	t.ctx = &commandContext{connection: c, sequence: frame.Sequence, bulk: frame.Flags&core.FlagBulk != 0}
+	t.ctx = &commandContext{connection: c, sequence: frame.Sequence, command: frame.Command, bulk: frame.Flags&core.FlagBulk != 0}
 	if frame.Buffer != nil || frame.Flags&core.FlagCompressed != 0 {
 		t.buffer = frame.TakeBody()
 	} else {
@@ -289,6 +298,8 @@ func (c *Connection) start(frame *core.Frame) error {
 		t.ctx.setDeadline(frame.Timeout)
 	}
 	c.allowance.earn(0)
+	t.came = c.now
+	cell.came.Store(int64(c.now))
 	cell.Store(t.ctx)
 	if t.ctx.stream && executor.Inputs() {
 		t.ctx.extra.inputs.open()
@@ -363,16 +374,33 @@ func noRoom(what string) *core.Error {
 	}
 }
 
-// cell returns where the context of the call in a slot is found.
-func (c *Connection) cell(slot uint32) *atomic.Pointer[commandContext] {
+// cell is where the context of the call in a slot is found, and when the call came, since the invoker began.
+type cell struct {
+	atomic.Pointer[commandContext]
+	came atomic.Int64
+}
+
+// cell returns that of a slot.
+func (c *Connection) cell(slot uint32) *cell {
 	chunk := int(slot / callChunk)
-	for len(c.calls) <= chunk {
-		c.calls = append(c.calls, nil)
-	}
-	if c.calls[chunk] == nil {
-		c.calls[chunk] = new([callChunk]atomic.Pointer[commandContext])
+	if chunk >= len(c.calls) || c.calls[chunk] == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for len(c.calls) <= chunk {
+			c.calls = append(c.calls, nil)
+		}
+		c.calls[chunk] = new([callChunk]cell)
 	}
 	return &c.calls[chunk][slot%callChunk]
+}
+
+// arrival returns when a frame has come, since the invoker began: those that were read together have come together.
+func (c *Connection) arrival(frame *core.Frame) time.Duration {
+	if c.stale {
+		c.now = c.invoker.now()
+	}
+	c.stale = !frame.More
+	return c.now
 }
 
 // find returns the context of a call in flight, nil if it has ended.
@@ -394,6 +422,7 @@ func (c *Connection) refuse(sequence core.Sequence, e *core.Error) {
 	if e.Outcome == core.OutcomeUnknown {
 		e.Outcome = core.Refused
 	}
+	c.noteRefusal(e)
 	// An error means that the connection has ended, and the call with it.
 	_ = c.transport.Post(core.Frame{Kind: core.KindError, Sequence: sequence, Body: core.AppendError(nil, e)})
 }

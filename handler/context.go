@@ -21,8 +21,10 @@ import (
 type commandContext struct {
 	connection *Connection
 	sequence   core.Sequence
-	bulk       bool // constant
-	stream     bool // constant; extra.credit is there then
+	command    uint16 // constant: its number in the connection's Names
+	bulk       bool   // constant
+	stream     bool   // constant; extra.credit is there then
+	state      atomic.Uint32
 
 	mu    sync.Mutex
 	done  chan struct{} // nil until asked for
@@ -342,12 +344,14 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 			waited = true
 			c.connection.counters.creditWaits.Add(1)
 		}
+		c.setState(stateCredit)
 		select {
 		case <-wait:
 		case <-c.connection.forsaken:
 			return errForsaken
 		case <-ctx.Done():
 		}
+		c.setState(stateRunning)
 	}
 }
 

@@ -136,12 +136,14 @@ func (i *inputs) ReceiveInput(ctx context.Context) (*core.Buffer, error) {
 		}
 		changed := i.changed
 		i.mu.Unlock()
+		i.ctx.setState(stateInput)
 		select {
 		case <-changed:
 		case <-i.ctx.connection.forsaken:
 			return nil, errForsaken
 		case <-ctx.Done():
 		}
+		i.ctx.setState(stateRunning)
 	}
 }
 

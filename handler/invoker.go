@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/edict-go/edict/core"
 )
@@ -93,6 +94,10 @@ type Config struct {
 	Logger *slog.Logger
 	// Interceptors surround each command, the first one outermost.
 	Interceptors []Interceptor
+	// Failures is where it is noted what goes wrong; nil is one of the Invoker's own.
+	Failures *core.Failures
+	// Latencies lets how long commands take be counted in a histogram for each.
+	Latencies bool
 }
 
 const (
@@ -103,9 +108,12 @@ const (
 // Invoker is what the connections of one server share. Safe for concurrent use.
 type Invoker struct {
 	config   Config
+	began    time.Time
 	inFlight atomic.Int64
 	workers  workers
 	lanes    lanes
+
+	latencies sync.Map // of *core.Histogram by the commands' names
 
 	drainOnce sync.Once
 	draining  chan struct{}
@@ -122,7 +130,10 @@ func NewInvoker(config Config) *Invoker {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	i := &Invoker{config: config, draining: make(chan struct{})}
+	if config.Failures == nil {
+		config.Failures = new(core.Failures)
+	}
+	i := &Invoker{config: config, began: time.Now(), draining: make(chan struct{})}
 	i.lanes.byKey = map[string]*turns{}
 	i.workers.maxIdle = max(0, config.IdleWorkers)
 	return i

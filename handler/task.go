@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/edict-go/edict/core"
 )
@@ -16,7 +16,7 @@ import (
 type task struct {
 	connection *Connection
 	ctx        *commandContext
-	cell       *atomic.Pointer[commandContext] // where the read loop finds ctx
+	cell       *cell // where the read loop finds ctx
 	executor   core.Executor
 	turn       *turn   // ordered commands only
 	number     *number // numbered commands only
@@ -29,6 +29,8 @@ type task struct {
 	scratch *core.Buffer // the encoded result of a unary command
 	replied bool
 	begun   bool // Exec was called
+	noted   bool // its failure is
+	came    time.Duration
 	call    *Call
 	cost    int // what it counts for in Connection.held
 	charged int // what is charged for the decoded command, if it is large
@@ -57,7 +59,7 @@ func (t *task) recycle() {
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
-	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.call = nil, nil, nil, nil, false, false, nil
+	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.noted, t.call = nil, nil, nil, nil, false, false, false, nil
 	tasks.Put(t)
 }
 
@@ -114,6 +116,7 @@ func (t *task) runInTurn() (waits bool, err error) {
 		}
 		turn.execute = execute
 		t.decoded()
+		t.ctx.setState(stateTurn) // before others may have it
 		if !t.connection.enterLane(turn, key) {
 			return true, nil
 		}
@@ -160,6 +163,8 @@ func (t *task) panicked(cause any) error {
 	}
 	t.connection.invoker.config.Logger.ErrorContext(ctx, "edict: command panicked",
 		"command", t.name, "peer", t.connection.peerName(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	t.noted = true
+	t.connection.note(core.FailureCommandPanicked, t.name, fmt.Sprint(cause))
 	return core.Errorf(core.Internal, "the command panicked; the server's log has the details")
 }
 
@@ -188,6 +193,7 @@ func (t *task) end(err error) {
 	}
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
+	t.observeLatency() // not later: who has the result may look whether it was counted
 	_, sendErr := c.transport.Send(context.Background(), frame)
 	if sendErr != nil {
 		frame.Buffer.Release()
@@ -249,6 +255,7 @@ func (t *task) describe(err, before error) (e *core.Error) {
 		default:
 			e.Outcome = core.Refused
 		}
+		t.noteFailure(e, before)
 	}()
 	// The deadline or a cancel is what the caller must hear of, whatever Exec made of it.
 	if before != nil && core.CodeOf(err) == core.Unknown {
@@ -315,6 +322,7 @@ func (t *task) Begin() error {
 		}
 	}
 	t.begun = true
+	t.ctx.setState(stateRunning)
 	if t.call != nil {
 		t.call.begun = true
 	}
