@@ -30,7 +30,7 @@ type fake struct {
 	more  int
 }
 
-func (f fake) Stats() edict.ServerStats                 { return f.stats }
+func (f fake) Stats() edict.ServerStats                    { return f.stats }
 func (f fake) Calls(limit int) ([]edict.CallSnapshot, int) { return f.calls, f.more }
 
 func get(t *testing.T, server edictdebug.Server, method, target string) *httptest.ResponseRecorder {
