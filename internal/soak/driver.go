@@ -166,7 +166,6 @@ func (d *driver) open() error {
 	if err := writeCertificate(certificate); err != nil {
 		return err
 	}
-	random := rand.New(rand.NewPCG(d.seed, 2))
 	server := func(name string, place func(func() error) error, base childConfig, listen ...string) (*slot, []string, error) {
 		base.Certificate, base.Listen = certificate, listen
 		s := &slot{role: "server", name: name, base: base, place: place}
@@ -182,16 +181,16 @@ func (d *driver) open() error {
 		return s, err
 	}
 
-	steady, steadyAddresses, err := server("steady", here, childConfig{Journal: journal("steady"), NoSync: true}, freeAddress("tcp", random))
+	steady, steadyAddresses, err := server("steady", here, childConfig{Journal: journal("steady"), NoSync: true}, freeAddress("tcp"))
 	if err != nil {
 		return err
 	}
-	mortal, addresses, err := server("mortal", here, childConfig{Resumable: true}, freeAddress("tcp", random), freeAddress("tls", random),
+	mortal, addresses, err := server("mortal", here, childConfig{Resumable: true}, freeAddress("tcp"), freeAddress("tls"),
 		"unix://"+filepath.Join(d.folder, "server.sock"))
 	if err != nil {
 		return err
 	}
-	durable, durableAddresses, err := server("durable", here, childConfig{Journal: journal("durable")}, freeAddress("tcp", random))
+	durable, durableAddresses, err := server("durable", here, childConfig{Journal: journal("durable")}, freeAddress("tcp"))
 	if err != nil {
 		return err
 	}
@@ -258,10 +257,11 @@ func (d *driver) open() error {
 }
 
 // freeAddress returns an address that is free now, with a port below those that the system chooses for
-// those who dial: they would take it while the server is away.
-func freeAddress(scheme string, random *rand.Rand) string {
+// those who dial: they would take it while the server is away. It does not depend on the seed: two soaks with the same one may
+// run at the same time.
+func freeAddress(scheme string) string {
 	for {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+random.IntN(20_000))
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
 		if listener, err := net.Listen("tcp", address); err == nil {
 			_ = listener.Close()
 			return scheme + "://" + address
