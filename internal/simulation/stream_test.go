@@ -170,6 +170,9 @@ func (l *lasting) meet(h *hop) {
 	if welcome.secret == h.hello.secret {
 		l.violated("the secret of a ticket was not changed")
 	}
+	for d, position := range [2]int{welcome.received, h.hello.number} {
+		before.streams[d].acked = max(before.streams[d].acked, position)
+	}
 	h.session = before
 	h.heads = [2]int{helloSize, welcomeSize}
 	h.base = [2]int{welcome.received, h.hello.number}
