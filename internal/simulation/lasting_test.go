@@ -77,10 +77,11 @@ type hop struct {
 	welcomed     bool
 	session      *session
 	hello        greeting
-	heads        [2]int  // by direction of the writer: the bytes of preface and first frame that don't count
-	base         [2]int  // the position in the session's stream of what follows
-	acknowledged [2]bool // by direction of the ACK
-	checked      [2]int  // how much of what was written the model has seen
+	since        time.Time // when the session was resumed on it
+	heads        [2]int    // by direction of the writer: the bytes of preface and first frame that don't count
+	base         [2]int    // the position in the session's stream of what follows
+	acknowledged [2]bool   // by direction of the ACK
+	checked      [2]int    // how much of what was written the model has seen
 }
 
 // beginLasting makes the network and the server of a lasting life.

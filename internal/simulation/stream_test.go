@@ -177,6 +177,7 @@ func (l *lasting) meet(h *hop) {
 	h.heads = [2]int{helloSize, welcomeSize}
 	h.base = [2]int{welcome.received, h.hello.number}
 	h.checked = h.heads
+	h.since = time.Now()
 	if before.present, before.heard = h, false; before.away.IsZero() {
 		before.away = time.Now() // until the server has written more than WELCOME
 	}
@@ -328,7 +329,8 @@ func (l *lasting) checkSession(s *session) {
 	}
 	switch end := s.present.far; {
 	case end.closed || s.present.cut:
-		if s.away.IsZero() {
+		attached := len(*end.kept) > s.present.heads[edicttest.ToClient] // for a moment, at least
+		if s.away.IsZero() || attached && s.away.Before(s.present.since) {
 			s.away = time.Now()
 			if end.closed {
 				s.away = end.closedAt
