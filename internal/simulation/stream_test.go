@@ -346,7 +346,10 @@ func (l *lasting) checkSession(s *session) {
 	}
 	s.present.over = s.present.far.closed
 	if !s.away.IsZero() && time.Since(s.away) >= l.ttl {
-		l.checkGivenUp(s, s.away, "its client was away for too long")
+		// It may have been resumed for a moment, although nothing was written.
+		if since := s.present.since; time.Since(since) >= l.ttl {
+			l.checkGivenUp(s, s.away, "its client was away for too long")
+		}
 		s.mayEnd = true
 		if s.guest.session == s {
 			s.guest.mayLose = "it was away for too long"
