@@ -313,6 +313,53 @@ func TestJournalKeepsWhatWasSent(t *testing.T) {
 	})
 }
 
+// A stream that is asked for once more, and refused by a server that shuts down, is asked for at the next one.
+func TestAskedForTwiceMore(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kept := openJournal(t)
+		kill := s.startWithJournal(kept)
+		client := s.client(edict.WithResume(edict.Resume{}))
+		s.network.Connections()[0].StallAfter(edicttest.ToClient, edicttest.Frames(1))
+		stream, err := edict.StartStream(t.Context(), client, count{To: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := stream.Receive(); n != 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		synctest.Wait()
+		kill()
+		stalls := true
+		s.network.OnConnect(func(c *edicttest.Connection) {
+			if stalls {
+				c.StallAfter(edicttest.ToServer, edicttest.Frames(0))
+			}
+		})
+		s.startWithJournal(kept)
+		var rest []int
+		ended := make(chan error, 1)
+		go func() {
+			for {
+				n, err := stream.Receive()
+				if err != nil {
+					ended <- err
+					return
+				}
+				rest = append(rest, n)
+			}
+		}()
+		<-time.After(time.Minute) // the command is on its way
+		stalls = false
+		if err := s.server.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.startWithJournal(kept)
+		if err := <-ended; err != io.EOF || len(rest) != 2 || rest[0] != 1 || rest[1] != 2 {
+			t.Errorf("then came %v, and %v", rest, err)
+		}
+	})
+}
+
 // Results that the client has, the journal forgets.
 func TestJournalForgets(t *testing.T) {
 	atEmptySite(t, func(t *testing.T, s *site) {

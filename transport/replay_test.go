@@ -179,6 +179,33 @@ func TestAcknowledgedIsDropped(t *testing.T) {
 	}
 }
 
+// What is kept counts for the budget, as what is queued does.
+func TestWhatIsKeptCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := MemoryPipe()
+		a := NewConn(near, Config{})
+		account := core.NewBudget(1 << 30).NewAccount(0)
+		a.SetBudget(account, func(*core.Frame) int { return 0 })
+		a.Resumable(1<<20, func(error) {})
+		var reader sync.WaitGroup
+		reader.Go(func() { _, _ = io.Copy(io.Discard, far) }) // and acknowledges nothing
+		for range 200 {
+			if _, err := a.Send(t.Context(), core.Frame{Kind: core.KindCommand, Body: make([]byte, 1000)}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if used := account.Used(); used < 200*1016-queueFree-chunkSize || used > 200*1016+2*queueStep {
+			t.Errorf("%d bytes are counted", used)
+		}
+		a.Close(nil)
+		a.Wait()
+		_ = far.Close()
+		reader.Wait()
+		account.Close()
+	})
+}
+
 // A peer that is away holds up who sends, and costs a bounded amount of memory.
 func TestSendWaitsWhileThePeerIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

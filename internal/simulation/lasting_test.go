@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing/synctest"
 	"time"
@@ -49,9 +50,9 @@ type lasting struct {
 type guest struct {
 	*link
 	number     int
-	dialing    bool      // it waits for the driver to let it dial
-	verdicts   chan bool // whether it may
-	reached    *tap      // what the last dial has led to
+	dialing    atomic.Bool         // it waits for the driver to let it dial
+	verdicts   chan bool           // whether it may
+	reached    atomic.Pointer[tap] // what the last dial has led to
 	present    *hop
 	session    *session // that it had last; nil before the first WELCOME
 	mayLose    string   // why its session may be lost, empty if there is no reason
@@ -76,10 +77,11 @@ type hop struct {
 	welcomed     bool
 	session      *session
 	hello        greeting
-	heads        [2]int  // by direction of the writer: the bytes of preface and first frame that don't count
-	base         [2]int  // the position in the session's stream of what follows
-	acknowledged [2]bool // by direction of the ACK
-	checked      [2]int  // how much of what was written the model has seen
+	since        time.Time // when the session was resumed on it
+	heads        [2]int    // by direction of the writer: the bytes of preface and first frame that don't count
+	base         [2]int    // the position in the session's stream of what follows
+	acknowledged [2]bool   // by direction of the ACK
+	checked      [2]int    // how much of what was written the model has seen
 }
 
 // beginLasting makes the network and the server of a lasting life.
@@ -254,17 +256,17 @@ func (l *lasting) newGuest() action {
 // dialNetwork dials when the driver lets it.
 func (g *guest) dialNetwork(ctx context.Context) (net.Conn, error) {
 	looked.Load()
-	g.dialing = true
+	g.dialing.Store(true)
 	select {
 	case succeeds := <-g.verdicts:
 		looked.Load()
-		g.dialing = false
+		g.dialing.Store(false)
 		if !succeeds {
 			return nil, syscall.ECONNREFUSED
 		}
 	case <-ctx.Done():
 		looked.Load()
-		g.dialing = false
+		g.dialing.Store(false)
 		return nil, context.Cause(ctx)
 	}
 	conn, err := g.s.network.Dial(ctx, "server")
@@ -274,7 +276,7 @@ func (g *guest) dialNetwork(ctx context.Context) (net.Conn, error) {
 	}
 	t := &tap{Conn: conn}
 	t.keep()
-	g.reached = t
+	g.reached.Store(t)
 	return t, nil
 }
 
@@ -294,7 +296,7 @@ func (l *lasting) pickGuest(usable func(*guest) bool) *guest {
 
 // letDial lets a client that wants to connect do so, or fail.
 func (l *lasting) letDial(succeeds bool) action {
-	g := l.pickGuest(func(g *guest) bool { return g.dialing })
+	g := l.pickGuest(func(g *guest) bool { return g.dialing.Load() })
 	if g == nil {
 		return action{}
 	}
@@ -303,11 +305,11 @@ func (l *lasting) letDial(succeeds bool) action {
 
 func (l *lasting) dialNow(g *guest, succeeds bool) action {
 	return action{name: fmt.Sprintf("let %d dial, %v", g.number, succeeds), do: func() {
-		g.reached = nil
+		g.reached.Store(nil)
 		g.verdicts <- succeeds
 		synctest.Wait()
-		if g.reached != nil {
-			l.connected(g, g.reached)
+		if near := g.reached.Load(); near != nil {
+			l.connected(g, near)
 		}
 	}}
 }
@@ -676,7 +678,7 @@ func (l *lasting) heal() {
 		}
 		try(&moved, l.restart())
 		for _, g := range l.guests {
-			if g.dialing && !g.closed {
+			if g.dialing.Load() && !g.closed {
 				try(&moved, l.dialNow(g, true))
 			}
 		}

@@ -84,6 +84,30 @@ func TestRegressions(t *testing.T) {
 	}
 }
 
+// lastingRegressions are the same for lasting lives, with a journal or without.
+var lastingRegressions = []struct {
+	seed    uint64
+	journal bool
+	caught  string
+}{
+	{504, false, "a call that is sent again and waits for a place did not heed Cancel"},
+	{97, true, "a numbered command that was taken back ended the session"},
+	{150, true, "a session that was begun anew was resumed from a position in the one before"},
+	{208, true, "a call that is sent again was given up when a server that shuts down refused it"},
+	{274, true, "a call that is sent again and waits for a place did not heed Cancel"},
+	{1264, true, "a result that was too large to be sent was sent once more from the journal"},
+}
+
+func TestLastingRegressions(t *testing.T) {
+	for _, regression := range lastingRegressions {
+		synctest.Test(t, func(t *testing.T) {
+			if live(t, regression.seed, life{lasting: true, journal: regression.journal}); t.Failed() {
+				t.Logf("seed %d once caught this: %s", regression.seed, regression.caught)
+			}
+		})
+	}
+}
+
 // TestSimulationOfFullLives lives seeds in which there are commands in turn, compression, small budgets and
 // hostile clients, too, all among what TestSimulation has.
 func TestSimulationOfFullLives(t *testing.T) {

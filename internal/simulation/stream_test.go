@@ -170,10 +170,14 @@ func (l *lasting) meet(h *hop) {
 	if welcome.secret == h.hello.secret {
 		l.violated("the secret of a ticket was not changed")
 	}
+	for d, position := range [2]int{welcome.received, h.hello.number} {
+		before.streams[d].acked = max(before.streams[d].acked, position)
+	}
 	h.session = before
 	h.heads = [2]int{helloSize, welcomeSize}
 	h.base = [2]int{welcome.received, h.hello.number}
 	h.checked = h.heads
+	h.since = time.Now()
 	if before.present, before.heard = h, false; before.away.IsZero() {
 		before.away = time.Now() // until the server has written more than WELCOME
 	}
@@ -325,7 +329,8 @@ func (l *lasting) checkSession(s *session) {
 	}
 	switch end := s.present.far; {
 	case end.closed || s.present.cut:
-		if s.away.IsZero() {
+		attached := len(*end.kept) > s.present.heads[edicttest.ToClient] // for a moment, at least
+		if s.away.IsZero() || attached && s.away.Before(s.present.since) {
 			s.away = time.Now()
 			if end.closed {
 				s.away = end.closedAt
@@ -341,7 +346,10 @@ func (l *lasting) checkSession(s *session) {
 	}
 	s.present.over = s.present.far.closed
 	if !s.away.IsZero() && time.Since(s.away) >= l.ttl {
-		l.checkGivenUp(s, s.away, "its client was away for too long")
+		// It may have been resumed for a moment, although nothing was written.
+		if since := s.present.since; time.Since(since) >= l.ttl {
+			l.checkGivenUp(s, s.away, "its client was away for too long")
+		}
 		s.mayEnd = true
 		if s.guest.session == s {
 			s.guest.mayLose = "it was away for too long"

@@ -87,9 +87,27 @@ func (l *lasting) observe() {
 			l.violated("%s has returned, and %v", o.name, o.err)
 		}
 	}
-	if used := l.budget.Used(); used < 0 || used > l.budget.Limit() {
-		l.violated("%d bytes of the budget are in use", used)
+	if used, kept := l.budget.Used(), l.kept(); used < kept || used > l.budget.Limit() {
+		l.violated("%d bytes of the budget are in use, and %d are kept at least", used, kept)
 	}
+}
+
+// keptFree is how much is kept on each side of a connection, and queued, that doesn't count for the budget: some of it
+// never does, and what was copied out of a lane not before something else is queued.
+const keptFree = 16<<10 + 2*core.LargeBody
+
+// kept returns how many bytes both sides keep at least that count for the budget.
+func (l *lasting) kept() (size int64) {
+	for _, g := range l.guests {
+		s := g.session
+		if s == nil || g.closed || g.mayLose != "" || s.ended || s.mayEnd {
+			continue
+		}
+		for d := range s.streams {
+			size += int64(max(0, len(s.streams[d].bytes)-s.streams[d].acked-keptFree))
+		}
+	}
+	return size
 }
 
 // settleGuest notes whether the client's calls may just have lost their session.
