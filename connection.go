@@ -35,7 +35,7 @@ type life struct {
 
 	mu    sync.Mutex    // guards the following; held briefly
 	known []*connection // those that have not ended, and maybe some that have
-	ended ClientStats   // what the others have counted
+	ended carried       // what the others have counted
 }
 
 // connection is one connection with the commands bound to what its handshake has agreed on. It is a
@@ -51,7 +51,7 @@ type connection struct {
 	session core.SessionID
 	journal bool // the server remembers commands by their numbers
 
-	agreement delegate.Agreement // of the first handshake
+	agreed    agreed
 	since     time.Time
 	lossNoted bool // owned by whoever calls life.connect
 }
@@ -198,7 +198,7 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 	c := &connection{
 		carrier: carrier, commands: l.commands.Bind(chosen), unusable: agreement.Unusable,
 		peer: peerOf(carrier.NetConn(), agreement), ticket: agreement.Ticket, journal: agreement.Journal,
-		agreement: agreement, since: time.Now(),
+		agreed: agreedOf(&agreement), since: time.Now(),
 	}
 	if c.ticket != nil {
 		c.session = c.ticket.ID
@@ -229,7 +229,7 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 			}
 		}
 	}
-	config.Changed = l.noteEnds(c.peer, config.Changed)
+	config.Changed = l.noteEnds(c, config.Changed)
 	c.engine = core.NewClient(carrier, config)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -243,11 +243,11 @@ func (l *life) stats() ClientStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forgetEndedLocked()
-	stats := l.ended
+	sum := l.ended
 	for _, c := range l.known {
-		stats.count(c)
+		sum.count(c)
 	}
-	return stats
+	return ClientStats{SlotWaits: sum.slotWaits, CreditWaits: sum.creditWaits, Traffic: sum.traffic}
 }
 
 // forgetEndedLocked keeps of the connections that have ended what they have counted.

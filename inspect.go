@@ -188,11 +188,24 @@ func (o *oldestCalls) take(limit int) ([]CallSnapshot, int) {
 	return o.calls, o.total - len(o.calls)
 }
 
+// agreed is what can be seen of an agreement. Idle connections are to be small, so it is not the whole of it.
+type agreed struct {
+	version, maxInFlight, maxReceive, maxSend, window, inputWindow int32
+	keepalive                                                      time.Duration
+}
+
+func agreedOf(a *delegate.Agreement) agreed {
+	return agreed{
+		int32(a.Version), int32(a.MaxInFlight), int32(a.MaxReceive), int32(a.MaxSend), int32(a.Window), int32(a.InputWindow), a.KeepaliveInterval,
+	}
+}
+
 // openConnection is a connection of a server with what was agreed on.
 type openConnection struct {
 	connection *handler.Connection
 	carrier    *transport.Conn
-	agreement  delegate.Agreement
+	agreed     agreed
+	session    *delegate.Session // nil if the connection can't be resumed
 	since      time.Time
 }
 
@@ -202,7 +215,7 @@ func (s *Server) opened(connection *handler.Connection, carrier *transport.Conn,
 	if s.open == nil {
 		s.open = map[*handler.Connection]*openConnection{}
 	}
-	s.open[connection] = &openConnection{connection, carrier, agreement, time.Now()}
+	s.open[connection] = &openConnection{connection, carrier, agreedOf(&agreement), agreement.Session, time.Now()}
 }
 
 func (s *Server) connections() []*openConnection {
@@ -230,22 +243,22 @@ func (s *Server) details() ServerDetails {
 
 func (o *openConnection) details() ServerConnectionDetails {
 	d := ServerConnectionDetails{
-		ConnectionDetails: detailsOf(o.connection.Peer(), o.carrier, o.agreement, o.since),
+		ConnectionDetails: detailsOf(o.connection.Peer(), o.carrier, &o.agreed, o.since),
 		Queued:            o.connection.Queued(),
 	}
 	d.RoundTrip, d.LastFailure = o.connection.RoundTripTime(), o.connection.LastFailure()
-	if o.agreement.Session != nil {
-		d.Resumable, d.Resumed = true, o.agreement.Session.Resumed()
+	if o.session != nil {
+		d.Resumable, d.Resumed = true, o.session.Resumed()
 	}
 	return d
 }
 
 // detailsOf returns what both sides know of a connection.
-func detailsOf(peer Peer, carrier *transport.Conn, agreement delegate.Agreement, since time.Time) ConnectionDetails {
+func detailsOf(peer Peer, carrier *transport.Conn, agreed *agreed, since time.Time) ConnectionDetails {
 	d := ConnectionDetails{
 		Address: addressText(peer.Address), Name: peer.Name, Codec: peer.Codec, Compression: peer.Compression,
-		Version: agreement.Version, MaxInFlight: agreement.MaxInFlight, MaxReceive: agreement.MaxReceive, MaxSend: agreement.MaxSend,
-		Window: agreement.Window, InputWindow: agreement.InputWindow, Keepalive: agreement.KeepaliveInterval,
+		Version: int(agreed.version), MaxInFlight: int(agreed.maxInFlight), MaxReceive: int(agreed.maxReceive), MaxSend: int(agreed.maxSend),
+		Window: int(agreed.window), InputWindow: int(agreed.inputWindow), Keepalive: agreed.keepalive,
 		Age: time.Since(since), WriteQueue: carrier.Queued(), State: delegate.Ready.String(),
 	}
 	if peer.Principal != nil {
@@ -331,10 +344,10 @@ func (l *life) details() ClientDetails {
 			continue
 		}
 		c := ClientConnectionStats{
-			ConnectionDetails: detailsOf(connection.peer, connection.carrier, connection.agreement, connection.since),
+			ConnectionDetails: detailsOf(connection.peer, connection.carrier, &connection.agreed, connection.since),
 			InFlight:          connection.engine.InFlight(), Waiting: connection.engine.Waiting(), BudgetUsed: connection.engine.Used(),
 		}
-		c.RoundTrip, c.Resumable = connection.engine.RoundTripTime(), connection.agreement.Ticket != nil
+		c.RoundTrip, c.Resumable = connection.engine.RoundTripTime(), connection.session != core.SessionID{}
 		if connection.engine.AwayError() != nil {
 			c.State = delegate.Draining.String()
 		}
@@ -366,9 +379,9 @@ func (l *life) noteLoss(lost *connection) {
 	}
 }
 
-// noteEnds returns what is to be called when a connection to peer goes away or ends: it remembers that, and calls next,
+// noteEnds returns what is to be called when a connection goes away or ends: it remembers that, and calls next,
 // if there is one.
-func (l *life) noteEnds(peer Peer, next func(error, bool)) func(error, bool) {
+func (l *life) noteEnds(c *connection, next func(error, bool)) func(error, bool) {
 	return func(cause error, ended bool) {
 		if ended && !errors.Is(cause, ErrClosed) {
 			code := endCode(cause)
@@ -377,7 +390,7 @@ func (l *life) noteEnds(peer Peer, next func(error, bool)) func(error, bool) {
 					code = core.FailureConnectionAway
 				}
 			}
-			l.failures.Note(Failure{Code: code, Text: cause.Error(), Peer: addressText(peer.Address)})
+			l.failures.Note(Failure{Code: code, Text: cause.Error(), Peer: addressText(c.peer.Address)})
 		}
 		if next != nil {
 			next(cause, ended)

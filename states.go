@@ -103,12 +103,18 @@ func (s *ClientStats) Add(other ClientStats) {
 	s.Traffic.Add(other.Traffic)
 }
 
+// carried is what connections have counted.
+type carried struct {
+	slotWaits, creditWaits uint64
+	traffic                TransportStats
+}
+
 // count adds what a connection has counted.
-func (s *ClientStats) count(c *connection) {
+func (s *carried) count(c *connection) {
 	engine := c.engine.Stats()
-	s.SlotWaits += engine.SlotWaits
-	s.CreditWaits += engine.CreditWaits
-	s.Traffic.Add(c.carrier.Stats())
+	s.slotWaits += engine.SlotWaits
+	s.creditWaits += engine.CreditWaits
+	s.traffic.Add(c.carrier.Stats())
 }
 
 // Stats returns a snapshot. It takes time in proportion to the number of its connections.

@@ -37,9 +37,9 @@ type ConnectionStats struct {
 	ServerConnectionDetails
 	Peer Peer `json:"-"`
 	CommandStats
-	Traffic TransportStats
+	Traffic TransportStats `json:"traffic"`
 	// RoundTripTime is that of the last PING to the client; 0 if there was no reason to send one yet.
-	RoundTripTime time.Duration
+	RoundTripTime time.Duration `json:"round_trip_time_ns"`
 	// InFlight is how many commands run or wait to.
 	InFlight int `json:"in_flight"`
 	// BudgetUsed is what the connection has taken of the Budget, in bytes.

@@ -56,7 +56,7 @@ type Description struct {
 func (d Definition[T]) Describe() Description {
 	shape := d.Shape()
 	description := Description{Name: d.name, Kind: shape[0], Shape: shape, Fingerprint: fmt.Sprintf("%016x", shape.Fingerprint())}
-	if d.shape != nil {
+	if d.foreign || d.raw {
 		if len(shape) > 1 {
 			_, description.Format = cutLine(shape[1])
 		}

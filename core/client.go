@@ -49,7 +49,6 @@ type Client struct {
 	transport Transport
 	config    ClientConfig
 	account   *Account
-	began     time.Time
 	flow      Flow
 	calls     sync.Pool // of *call, none of them in a slot; not shared, for their channels may be of a synctest bubble
 	arrived   []Frame   // not yet passed to their calls; owned by the reader
@@ -67,7 +66,7 @@ type Client struct {
 	slots     []slot
 	free      []uint32        // slots without a call, the most recently freed last
 	waits     uint64          // Starts that had to wait for a slot
-	waiting   list.List       // of chan uint32: the Starts that wait for a slot, in order
+	waiting   *list.List      // of chan uint32: the Starts that wait for a slot, in order; nil if none ever has
 	active    int             // slots that have a call
 	lastDone  <-chan struct{} // of the context of the last call; see watch
 	repeated  int             // how many calls before that had the same
@@ -134,7 +133,7 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 		config.Account = DefaultBudget().NewAccount(0)
 	}
 	c := &Client{
-		transport: transport, config: config, account: config.Account, began: time.Now(),
+		transport: transport, config: config, account: config.Account,
 	}
 	if budgeted, ok := transport.(Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
@@ -208,6 +207,9 @@ func (c *Client) reserve(out *Outgoing, call *call) *Error {
 	}
 	c.waits++
 	granted := make(chan uint32, 1)
+	if c.waiting == nil {
+		c.waiting = list.New()
+	}
 	place := c.waiting.PushBack(granted)
 	c.mu.Unlock()
 
@@ -265,17 +267,24 @@ func (c *Client) occupyLocked(index uint32, call *call) {
 
 // releaseLocked makes a slot available to the Start that has waited longest, or to later ones.
 func (c *Client) releaseLocked(index uint32) {
-	if first := c.waiting.Front(); first != nil {
+	if first := c.firstWaitingLocked(); first != nil {
 		c.waiting.Remove(first).(chan uint32) <- index
 		return
 	}
 	c.free = append(c.free, index)
 }
 
+func (c *Client) firstWaitingLocked() *list.Element {
+	if c.waiting == nil {
+		return nil
+	}
+	return c.waiting.Front()
+}
+
 // refuseWaitingLocked ends the Starts that wait for a slot: refusalLocked has the reason.
 func (c *Client) refuseWaitingLocked() {
 	c.refusing.raise()
-	for first := c.waiting.Front(); first != nil; first = c.waiting.Front() {
+	for first := c.firstWaitingLocked(); first != nil; first = c.firstWaitingLocked() {
 		close(c.waiting.Remove(first).(chan uint32))
 	}
 }

@@ -56,7 +56,7 @@ const (
 type Failures struct {
 	mu     sync.Mutex // guards the following; held briefly
 	byCode map[FailureCode]*failuresOfCode
-	last   Failure
+	last   *Failure // not changed
 }
 
 // failuresOfCode has the last ones of a code, at count modulo failuresKept.
@@ -71,7 +71,7 @@ func (f *Failures) Note(failure Failure) Failure {
 	failure.Text = clip(failure.Text)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.last = failure
+	f.last = &failure
 	if f.byCode == nil {
 		f.byCode = map[FailureCode]*failuresOfCode{}
 	}
@@ -93,15 +93,11 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text, "�")
 }
 
-// Last returns the last failure, nil if there was none.
+// Last returns the last failure, nil if there was none. It must not be changed.
 func (f *Failures) Last() *Failure {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.last.Code == "" {
-		return nil
-	}
-	last := f.last
-	return &last
+	return f.last
 }
 
 // Recent returns the failures that are kept, the last one first.

@@ -38,6 +38,9 @@ type CallSnapshot struct {
 func (c *Client) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.waiting == nil {
+		return 0
+	}
 	return c.waiting.Len()
 }
 
@@ -71,7 +74,7 @@ func (c *Client) Calls(visit func(CallSnapshot)) {
 }
 
 // now is the time since the client began: quicker to get than time.Now.
-func (c *Client) now() time.Duration { return time.Since(c.began) }
+func (c *Client) now() time.Duration { return time.Since(c.keepalive.began) }
 
 // hasResults reports whether there are results that the caller has not taken.
 func (c *call) hasResults() bool {

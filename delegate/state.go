@@ -86,6 +86,9 @@ func (s *States) Set(to State, attempt int, cause error) {
 	if from == Closed {
 		return
 	}
+	if s.recent == nil {
+		s.recent = make([]StateChange, 0, 3) // connecting, handshaking, ready: most clients have no more
+	}
 	if len(s.recent) == maxRecent {
 		copy(s.recent, s.recent[1:])
 		s.recent = s.recent[:maxRecent-1]

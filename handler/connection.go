@@ -68,9 +68,7 @@ type Connection struct {
 	arrivals turns       // of ordered commands that are in no lane yet; guarded by lanes.mu
 	lost     atomic.Bool // the connection has ended; no ordered command begins any more
 
-	announce sync.Once     // says GOAWAY for Drain; whoever is second waits until it is queued
-	forsake  sync.Once     // closes forsaken
-	forsaken chan struct{} // closed when the client is away and can't come back, but commands go on
+	announce sync.Once // says GOAWAY for Drain; whoever is second waits until it is queued
 
 	latencies   []*core.Histogram            // by the commands' numbers; nil if they are not kept
 	lastFailure atomic.Pointer[core.Failure] // nil: there was none
@@ -87,6 +85,8 @@ type Connection struct {
 	held        int           // what those count for in the budget, in bytes
 	reserved    int           // of the account, for that
 	interrupted int           // of those, at the connection's end
+	isForsaken  bool          // the client is away and cannot come back, but commands go on
+	forsaken    chan struct{} // closed then; nil until somebody waits for it
 	accepted    core.Position // end of the last command accepted
 	idle        chan struct{} // made by whenIdle; closed when running is 0
 }
@@ -111,7 +111,7 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 		config.Account = core.DefaultBudget().NewAccount(0)
 	}
 	c := &Connection{
-		invoker: i, transport: transport, config: config, account: config.Account, forsaken: make(chan struct{}),
+		invoker: i, transport: transport, config: config, account: config.Account,
 		stale: true, latencies: i.latenciesOf(&config),
 	}
 	if budgeted, ok := transport.(core.Budgeted); ok {
@@ -702,7 +702,7 @@ func (c *Connection) Drain(ctx context.Context) {
 			return
 		case <-lost:
 			lost = nil
-			c.forsake.Do(func() { close(c.forsaken) })
+			c.forsake()
 		case <-ctx.Done():
 			return
 		}
@@ -757,4 +757,26 @@ func (c *Connection) OrderlyEnd(err error) bool {
 	defer c.mu.Unlock()
 	return err == nil || err == io.EOF || errors.Is(err, core.ErrClosed) ||
 		c.interrupted == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
+}
+
+// whenForsaken returns a channel that is closed when the client is away and can't come back.
+func (c *Connection) whenForsaken() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.forsaken == nil {
+		c.forsaken = make(chan struct{})
+		if c.isForsaken {
+			close(c.forsaken)
+		}
+	}
+	return c.forsaken
+}
+
+func (c *Connection) forsake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.forsaken != nil && !c.isForsaken {
+		close(c.forsaken)
+	}
+	c.isForsaken = true
 }

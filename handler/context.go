@@ -347,7 +347,7 @@ func (c *commandContext) waitForCredit(ctx context.Context) error {
 		c.setState(stateCredit)
 		select {
 		case <-wait:
-		case <-c.connection.forsaken:
+		case <-c.connection.whenForsaken():
 			return errForsaken
 		case <-ctx.Done():
 		}

@@ -139,7 +139,7 @@ func (i *inputs) ReceiveInput(ctx context.Context) (*core.Buffer, error) {
 		i.ctx.setState(stateInput)
 		select {
 		case <-changed:
-		case <-i.ctx.connection.forsaken:
+		case <-i.ctx.connection.whenForsaken():
 			return nil, errForsaken
 		case <-ctx.Done():
 		}

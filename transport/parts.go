@@ -14,6 +14,11 @@ type partial struct {
 	oversize bool         // it is longer than allowed: nothing of it is kept, nor
 	noRoom   bool         // if the budget has no room for it
 
+	// Of the part that is coming, if one is: whether it is the first, its length, and how much was in its buffer before.
+	first  bool
+	coming int64
+	before int
+
 	since         time.Time // when the next part was first waited for
 	held, charged int       // the capacity of buffer, all of its parts, and what of it is charged
 }
@@ -71,8 +76,8 @@ func (r *reader) parsePart(length uint32) (*core.Frame, error) {
 	case message.frame.Kind != r.frame.Kind || r.frame.Flags&^core.FlagMore != 0:
 		return nil, protocolErrorf("%v frame within a %v message in parts", r.frame.Kind, message.frame.Kind)
 	}
-	r.partFirst = message.size == 0 && message.buffer == nil && !message.oversize && !message.noRoom
-	r.part, r.partLength, r.partStart = message, int(length), 0
+	message.first = message.size == 0 && message.buffer == nil && !message.oversize && !message.noRoom
+	r.part, message.coming, message.before = message, int64(length), 0
 	message.size += int64(length)
 	if message.size > int64(r.owner.config.MaxReceive) {
 		message.oversize = true
@@ -84,7 +89,7 @@ func (r *reader) parsePart(length uint32) (*core.Frame, error) {
 	}
 	r.large, r.length = r.space(message, int(length))
 	if r.large == message.last() {
-		r.partStart = len(r.large.Bytes)
+		message.before = len(r.large.Bytes)
 	}
 	if r.large != message.last() && !r.charge(r.large, message.held+cap(r.large.Bytes), message.charged) {
 		return r.dropLarge()

@@ -45,10 +45,6 @@ type reader struct {
 	length int          // of that payload
 	skip   int64        // what is still to come of a payload that is too long
 
-	partLength int  // of the payload of a part that is coming; with part
-	partStart  int  // how much of large was there before
-	partFirst  bool // it is the first of its message
-
 	acknowledged core.Position // what the peer was told to have come; only if the connection can be resumed
 
 	afterLarge bool // the last frame was large

@@ -471,15 +471,15 @@ func (r *reader) restart(from *reader) {
 	boundary := r.boundary()
 	if r.part != nil { // a part was coming
 		message := r.part
-		message.size -= int64(r.partLength)
+		message.size -= message.coming
 		switch {
 		case r.large == nil:
 		case r.large == message.last():
-			r.large.Bytes = r.large.Bytes[:r.partStart]
+			r.large.Bytes = r.large.Bytes[:message.before]
 		default:
 			r.large.Release()
 		}
-		if r.partFirst {
+		if message.first {
 			message.drop()
 			delete(r.partials, r.frame.Sequence)
 		}
