@@ -329,9 +329,10 @@ func TestAskedForTwiceMore(t *testing.T) {
 		}
 		synctest.Wait()
 		kill()
-		stalls := true
+		var stalls atomic.Bool
+		stalls.Store(true)
 		s.network.OnConnect(func(c *edicttest.Connection) {
-			if stalls {
+			if stalls.Load() {
 				c.StallAfter(edicttest.ToServer, edicttest.Frames(0))
 			}
 		})
@@ -349,7 +350,7 @@ func TestAskedForTwiceMore(t *testing.T) {
 			}
 		}()
 		<-time.After(time.Minute) // the command is on its way
-		stalls = false
+		stalls.Store(false)
 		if err := s.server.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -98,7 +98,7 @@ func (t *task) run() (waits bool) {
 	default:
 		waits, err = t.runInTurn()
 	}
-	if t.number != nil && t.number.recorded != nil {
+	if !waits && t.number != nil && t.number.recorded != nil { // one that waits belongs to others
 		err = t.replay()
 	}
 	returned = true

@@ -261,8 +261,10 @@ func TestSendWaitsWhileThePeerIsAway(t *testing.T) {
 		if err != ErrKeptTooMuch || posted*80 < postLimit || posted*80 > 2*postLimit {
 			t.Errorf("%d were posted, then %v", posted, err)
 		}
-		closeBoth(a, b)
+		a.Close(nil)
+		b.Close(nil)
 		ends.Wait()
+		closeBoth(a, b)
 	})
 }
 
@@ -380,7 +382,9 @@ func TestAPeerAcknowledgesInSteps(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		closeBoth(a, b)
+		a.Close(nil)
+		b.Close(nil)
 		ends.Wait()
+		closeBoth(a, b)
 	})
 }
