@@ -374,8 +374,9 @@ func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 }
 
 // maxRemembered is how many commands a journal may remember for a client: those of which it was not told yet that they can
-// be forgotten (64 less one), and those that were in flight when the client was killed.
-const maxRemembered = 64 + 2*maxBurst
+// be forgotten (64 less one), those that were in flight when the client was killed, and those of each FORGET that was on its
+// way when a server was killed: nobody says them again, so they stay until they are too old.
+const maxRemembered = 16*64 + 2*maxBurst
 
 // maxGrowth is by how much the live heap of a steady process may differ after it has drained: what its
 // pools and tables keep does not depend on the length of the run.
