@@ -32,7 +32,9 @@ func TestAllocationsOfAnUnsampledCall(t *testing.T) {
 	}
 	without := allocations(serveEcho(t, echo.MUS, nil))
 	with := allocations(serveEcho(t, echo.MUS, telemetry))
-	t.Logf("%v without, %v with", without, with)
+	pass := allocations(serveEchoWith(t, echo.MUS,
+		[]edict.ServerOption{edict.WithServerInterceptors(passServer)}, []edict.DialOption{edict.WithClientInterceptors(passClient)}))
+	t.Logf("%v without, %v with interceptors that do nothing, %v with telemetry", without, pass, with)
 	if with-without > 13.5 {
 		t.Errorf("%v allocations without telemetry, %v with it", without, with)
 	}

@@ -321,12 +321,24 @@ var payload = echo.Echo{Flag: true, Number: 1 << 40, Text: strings.Repeat("x", 1
 // serveEcho returns a client of a server over TCP. telemetry may be nil.
 func serveEcho(t testing.TB, codec edict.Codec, telemetry *edictotel.Telemetry) *edict.Client[*echo.Receiver] {
 	t.Helper()
-	servers := []edict.ServerOption{edict.WithCodecs(codec)}
-	dials := []edict.DialOption{edict.WithCodecs(codec)}
-	if telemetry != nil {
-		servers = append(servers, telemetry.ServerOption())
-		dials = append(dials, telemetry.ClientOption())
+	if telemetry == nil {
+		return serveEchoWith(t, codec, nil, nil)
 	}
+	return serveEchoWith(t, codec, []edict.ServerOption{telemetry.ServerOption()}, []edict.DialOption{telemetry.ClientOption()})
+}
+
+// serveEchoWith is serveEcho with any options.
+func serveEchoWith(t testing.TB, codec edict.Codec, servers []edict.ServerOption, dials []edict.DialOption) *edict.Client[*echo.Receiver] {
+	t.Helper()
+	client, stop := startEcho(t, codec, servers, dials)
+	t.Cleanup(stop)
+	return client
+}
+
+// startEcho is serveEchoWith for those who end it themselves.
+func startEcho(t testing.TB, codec edict.Codec, servers []edict.ServerOption, dials []edict.DialOption) (_ *edict.Client[*echo.Receiver], stop func()) {
+	t.Helper()
+	servers, dials = append(servers, edict.WithCodecs(codec)), append(dials, edict.WithCodecs(codec))
 	server := edict.NewServer(&echo.Receiver{}, echo.Commands, servers...)
 	listener, err := server.Listen("tcp://127.0.0.1:0")
 	if err != nil {
@@ -338,15 +350,14 @@ func serveEcho(t testing.TB, codec edict.Codec, telemetry *edictotel.Telemetry) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	return client, func() {
 		client.Close()
 		_ = server.Close()
 		if err := server.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		<-served
-	})
-	return client
+	}
 }
 
 // cpuOf makes calls, so many at a time, and returns the processor time that they took.
