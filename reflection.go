@@ -136,7 +136,7 @@ func (builtIn) Inputs() bool { return false }
 
 // Execute implements core.Executor.
 func (b builtIn) Execute(ctx context.Context, execution core.Execution) error {
-	run := func(context.Context) error {
+	run := func(_ context.Context, _ any, execution core.Execution) error {
 		execution.Decoded()
 		if err := execution.Begin(); err != nil {
 			return err
@@ -158,7 +158,7 @@ func (b builtIn) Execute(ctx context.Context, execution core.Execution) error {
 	if execution.Intercepted() {
 		return execution.Intercept(ctx, BuiltIn{}, run)
 	}
-	return run(ctx)
+	return run(ctx, nil, execution)
 }
 
 // Ping sends a few bytes to the server, waits until they come back, and returns how long that took. It fails when there

@@ -15,6 +15,16 @@ type unary[C core.Command[T, R], T, R any] struct {
 	command  Coder[C]
 	result   Coder[R]
 	guess    atomic.Int64 // how large the next result may be
+
+	runBoxed func(context.Context, any, core.Execution) error // run, made once
+}
+
+func newUnary[C core.Command[T, R], T, R any](receiver T, command Coder[C], result Coder[R]) *unary[C, T, R] {
+	u := &unary[C, T, R]{receiver: receiver, command: command, result: result}
+	u.runBoxed = func(ctx context.Context, command any, execution core.Execution) error {
+		return u.run(ctx, command.(C), execution)
+	}
+	return u
 }
 
 func (u *unary[C, T, R]) Stream() bool { return false }
@@ -31,8 +41,7 @@ func (u *unary[C, T, R]) Execute(ctx context.Context, execution core.Execution) 
 
 func (u *unary[C, T, R]) execute(ctx context.Context, command C, execution core.Execution) error {
 	if execution.Intercepted() {
-		boxed := any(command) // once: the closure would have a copy of its own
-		return execution.Intercept(ctx, boxed, func(ctx context.Context) error { return u.run(ctx, boxed.(C), execution) })
+		return execution.Intercept(ctx, command, u.runBoxed)
 	}
 	return u.run(ctx, command, execution)
 }
@@ -95,7 +104,9 @@ func (s *serverStream[C, T, R]) Execute(ctx context.Context, execution core.Exec
 func (s *serverStream[C, T, R]) execute(ctx context.Context, command C, execution core.Execution) error {
 	results := newSink(ctx, execution, s.result)
 	if execution.Intercepted() {
-		return execution.Intercept(ctx, command, func(ctx context.Context) error { return s.run(ctx, command, execution, results) })
+		return execution.Intercept(ctx, command, func(ctx context.Context, _ any, execution core.Execution) error {
+			return s.run(ctx, command, execution, results)
+		})
 	}
 	return s.run(ctx, command, execution, results)
 }
@@ -132,7 +143,7 @@ func (d *duplex[C, T, I, R]) execute(ctx context.Context, command C, execution c
 	inputs, results := &source[I]{ctx: ctx, inputs: execution.Received(), coder: d.input}, newSink(ctx, execution, d.result)
 	if execution.Intercepted() {
 		inputs.observe = execution.ObserveInput
-		return execution.Intercept(ctx, command, func(ctx context.Context) error {
+		return execution.Intercept(ctx, command, func(ctx context.Context, _ any, execution core.Execution) error {
 			return d.run(ctx, command, execution, inputs, results)
 		})
 	}

@@ -153,7 +153,7 @@ type Encoder struct {
 func Unary[C core.Command[T, R], T, R any]() Definition[T] {
 	d := define[C, T, R]()
 	d.executor = func(codec Codec, receiver T) core.Executor {
-		u := &unary[C, T, R]{receiver: receiver, command: CoderFor[C](codec), result: CoderFor[R](codec)}
+		u := newUnary[C, T, R](receiver, CoderFor[C](codec), CoderFor[R](codec))
 		return inOrder(u, u.command, u.execute)
 	}
 	return d

@@ -32,9 +32,10 @@ type Execution interface {
 	Command() []byte
 	// Decoded says that Command is not needed any more: what it lies in may serve others.
 	Decoded()
-	// Intercept runs next, which runs the decoded command, through the server's interceptors. If
-	// there are none (Intercepted) the Executor need not call it.
-	Intercept(ctx context.Context, command any, next func(context.Context) error) error
+	// Intercept calls run, which runs the decoded command, through the server's interceptors: with the context that they
+	// have made, the same command, and the Execution itself. So run need not be made for each command. If there are none
+	// (Intercepted) the Executor need not call it.
+	Intercept(ctx context.Context, command any, run func(context.Context, any, Execution) error) error
 	Intercepted() bool
 	// Begin must be called right before the command's Exec: an error before it means that the
 	// command was refused, an error after it that it was executed. If it returns an error the command must not be

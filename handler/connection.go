@@ -266,7 +266,8 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
-	t.ctx = &commandContext{connection: c, sequence: frame.Sequence, command: frame.Command, bulk: frame.Flags&core.FlagBulk != 0}
+	t.ctx = t.newContext()
+	t.ctx.connection, t.ctx.sequence, t.ctx.command, t.ctx.bulk = c, frame.Sequence, frame.Command, frame.Flags&core.FlagBulk != 0
 	if frame.Buffer != nil || frame.Flags&core.FlagCompressed != 0 {
 		t.buffer = frame.TakeBody()
 	} else {

@@ -31,10 +31,16 @@ type task struct {
 	begun   bool // Exec was called
 	noted   bool // its failure is
 	came    time.Duration
-	call    *Call
+	call    *Call // as the interceptors see it; nil before, or if there are none
+	space   *Call // for it
 	cost    int // what it counts for in Connection.held
 	charged int // what is charged for the decoded command, if it is large
 	size    int // of the encoded command, when it is inflated
+
+	// What the interceptors surround; see Intercept.
+	command any
+	execute func(context.Context, any, core.Execution) error
+	steps   []func(context.Context) error // the interceptors from each on, and last execute; reused
 }
 
 var tasks = sync.Pool{New: func() any { return new(task) }}
@@ -60,6 +66,9 @@ func (t *task) recycle() {
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
 	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.noted, t.call = nil, nil, nil, nil, false, false, false, nil
+	if t.space != nil {
+		t.space, t.command, t.execute = nil, nil, nil
+	}
 	tasks.Put(t)
 }
 
@@ -290,21 +299,24 @@ func (t *task) Command() []byte {
 func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Interceptors) > 0 }
 
 // Intercept implements core.Execution.
-func (t *task) Intercept(ctx context.Context, command any, next func(context.Context) error) error {
-	t.call = &Call{
-		Name: t.name, Command: command, Stream: t.executor.Stream(), Inputs: t.executor.Inputs(), Scope: t.ctx,
-		context: t.ctx, received: t.size,
+func (t *task) Intercept(ctx context.Context, command any, run func(context.Context, any, core.Execution) error) error {
+	call := t.space
+	call.Name, call.Command, call.Stream, call.Inputs = t.name, command, t.executor.Stream(), t.executor.Inputs()
+	call.Scope, call.context, call.received = t.ctx, t.ctx, t.size
+	t.call, t.command, t.execute = call, command, run
+	for i := len(t.steps); i <= len(t.connection.invoker.config.Interceptors); i++ {
+		t.steps = append(t.steps, func(ctx context.Context) error { return t.step(ctx, i) })
 	}
-	return t.intercept(ctx, t.connection.invoker.config.Interceptors, next)
+	return t.step(ctx, 0)
 }
 
-func (t *task) intercept(ctx context.Context, interceptors []Interceptor, next func(context.Context) error) error {
-	if len(interceptors) == 1 {
-		return interceptors[0](ctx, t.call, next)
+// step calls an interceptor, or what all of them surround.
+func (t *task) step(ctx context.Context, number int) error {
+	interceptors := t.connection.invoker.config.Interceptors
+	if number == len(interceptors) {
+		return t.execute(ctx, t.command, t)
 	}
-	return interceptors[0](ctx, t.call, func(ctx context.Context) error {
-		return t.intercept(ctx, interceptors[1:], next)
-	})
+	return interceptors[number](ctx, t.call, t.steps[number+1])
 }
 
 // Decoded implements core.Execution.

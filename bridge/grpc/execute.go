@@ -27,7 +27,7 @@ func (e unaryExecutor) Execute(ctx context.Context, execution core.Execution) er
 		return err
 	}
 	if call.intercepted {
-		return execution.Intercept(ctx, &Call{Method: call.method.name}, func(ctx context.Context) error {
+		return execution.Intercept(ctx, &Call{Method: call.method.name}, func(ctx context.Context, _ any, _ core.Execution) error {
 			call.context.parent = ctx
 			return call.runUnary()
 		})
@@ -55,7 +55,7 @@ func (e streamExecutor) Execute(ctx context.Context, execution core.Execution) e
 		stream.inputs = execution.Received()
 	}
 	if call.intercepted {
-		return execution.Intercept(ctx, &Call{Method: call.method.name}, func(ctx context.Context) error {
+		return execution.Intercept(ctx, &Call{Method: call.method.name}, func(ctx context.Context, _ any, _ core.Execution) error {
 			call.context.parent = ctx
 			return stream.run()
 		})
