@@ -46,22 +46,57 @@ type ClientCall struct {
 	Bulk     bool   // whether it gives way to others
 	FailFast bool   // whether it fails rather than wait for a connection
 	Window   int    // with which a stream is to begin, in bytes; 0 is the connection's
-	Metadata Metadata
 
-	encoded []byte   // what SetMetadata has set
-	space   [96]byte // for it: enough for a traceparent
+	metadata Metadata     // the caller's, which is not changed
+	set      *setMetadata // what SetMetadata has set; nil: nothing
 }
 
-// SetMetadata sets a key that goes with the command, in place of what Metadata has for it. It is Metadata.Set for
-// those who do it with every call: it does not need a map.
-func (c *ClientCall) SetMetadata(key, value string) {
-	if len(c.Metadata) > 0 {
-		delete(c.Metadata, strings.ToLower(key))
+// setMetadata is encoded metadata with a place for some: enough for a traceparent.
+type setMetadata struct {
+	encoded []byte
+	space   [96]byte
+}
+
+// SetMetadata sets what goes with the command for a key, in place of what the caller and other interceptors have set for it;
+// without values that is nothing.
+func (c *ClientCall) SetMetadata(key string, values ...string) {
+	key = strings.ToLower(key)
+	if _, given := c.metadata[key]; given {
+		c.metadata = c.metadata.Clone()
+		delete(c.metadata, key)
 	}
-	if c.encoded == nil {
-		c.encoded = c.space[:0]
+	if c.set == nil {
+		c.set = new(setMetadata)
+		c.set.encoded = c.set.space[:0]
 	}
-	c.encoded = core.SetEncodedMetadata(c.encoded, key, value)
+	c.set.encoded = core.SetEncodedMetadata(c.set.encoded, key, values...)
+}
+
+// Metadata returns a copy of what goes with the command, as far as it is set. It is never nil. SetMetadata changes it.
+func (c *ClientCall) Metadata() Metadata {
+	metadata := c.metadata.Clone()
+	set, _ := core.DecodeMetadata(c.encoded()) // an error means that it is too much, which the call will say
+	for key, values := range set {
+		metadata[key] = values
+	}
+	return metadata
+}
+
+// MetadataValue is Metadata().Get, but decodes nothing else.
+func (c *ClientCall) MetadataValue(key string) string {
+	key = strings.ToLower(key)
+	if value := core.LookUpMetadata(c.encoded(), key); value != "" {
+		return value
+	}
+	return c.metadata.Get(key)
+}
+
+// encoded returns what SetMetadata has set.
+func (c *ClientCall) encoded() []byte {
+	if c.set == nil {
+		return nil
+	}
+	return c.set.encoded
 }
 
 // Dial connects to a server at a tcp://, tls:// or unix:// address and performs the handshake. It
@@ -209,7 +244,7 @@ func (c *Client[T]) intercept(ctx context.Context, index int, call *Request[T]) 
 	name, _ := c.registry.Describe(index)
 	return c.start(ctx, &ClientCall{
 		Name: name, Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
-		Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, Metadata: call.Metadata.Clone(),
+		Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, metadata: call.Metadata,
 	})
 }
 
@@ -221,7 +256,7 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 	}
 	return c.life.start(ctx, &request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata, encoded: call.encoded,
+		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.metadata, encoded: call.encoded(),
 	})
 }
 

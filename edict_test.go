@@ -851,7 +851,7 @@ func TestInterceptors(t *testing.T) {
 	clientSide := func(name string) edict.ClientInterceptor {
 		return func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
 			note("%s in %s", name, call.Name)
-			call.Metadata.Add("seen-by", name)
+			call.SetMetadata("seen-by", name)
 			exchange, err := next(ctx, call)
 			if err != nil {
 				return nil, err

@@ -18,7 +18,7 @@ func requireToken(ctx context.Context, call *edict.ServerCall, next func(context
 
 // sendToken adds the token to every command.
 func sendToken(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
-	call.Metadata.Set("token", "sesame")
+	call.SetMetadata("token", "sesame")
 	return next(ctx, call)
 }
 

@@ -778,7 +778,7 @@ func TestInterceptorsSeeOneCall(t *testing.T) {
 		started, ended := 0, 0
 		client := s.client(edict.WithClientInterceptors(func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
 			started++
-			call.Metadata = edict.Metadata{"question": {"of the interceptor"}}
+			call.SetMetadata("question", "of the interceptor")
 			exchange, err := next(ctx, call)
 			if err != nil {
 				return nil, err

@@ -125,9 +125,9 @@ func LookUpMetadata(encoded []byte, key string) string {
 	return ""
 }
 
-// SetEncodedMetadata makes value the only one of key in what AppendMetadata has encoded. It may append to encoded, and
+// SetEncodedMetadata makes values the only ones of key in what AppendMetadata has encoded. It may append to encoded, and
 // changes none of its bytes.
-func SetEncodedMetadata(encoded []byte, key, value string) []byte {
+func SetEncodedMetadata(encoded []byte, key string, values ...string) []byte {
 	key = strings.ToLower(key)
 	for rest := encoded; len(rest) > 0; {
 		found, _, after, ok := cutEntry(rest)
@@ -136,11 +136,14 @@ func SetEncodedMetadata(encoded []byte, key, value string) []byte {
 		}
 		if string(found) == key {
 			without := append([]byte(nil), encoded[:len(encoded)-len(rest)]...)
-			return SetEncodedMetadata(append(without, after...), key, value)
+			return SetEncodedMetadata(append(without, after...), key, values...)
 		}
 		rest = after
 	}
-	return appendString(appendString(encoded, key), value)
+	for _, value := range values {
+		encoded = appendString(appendString(encoded, key), value)
+	}
+	return encoded
 }
 
 // appendString appends a uvarint length and the bytes of s.

@@ -28,26 +28,43 @@ type Call struct {
 	// Scope has the peer and the metadata of both directions.
 	core.Scope
 
-	observers, inputObservers []func(any) error
+	more     *moreOfCall // nil if no interceptor has asked for it
+	received int         // bytes of the encoded command
+	replied  int         // bytes of the encoded result, if there is one only
+	begun    bool        // Exec was called
+}
 
-	context    *commandContext
-	logContext context.Context // nil: context
-	begun      bool            // Exec was called
-	received   int             // bytes of the encoded command
-	replied    int             // bytes of the encoded result, if there is one only
+// moreOfCall is what few interceptors ask for.
+type moreOfCall struct {
+	observers, inputObservers []func(any) error
+	logContext                context.Context // nil: the command's
+}
+
+func (c *Call) ask() *moreOfCall {
+	if c.more == nil {
+		c.more = new(moreOfCall)
+	}
+	return c.more
+}
+
+// context returns the command's, nil for a fake, in a test of an interceptor.
+func (c *Call) context() *commandContext {
+	ctx, _ := c.Scope.(*commandContext)
+	return ctx
 }
 
 // LogWith sets the context with which the server logs a panic of the command: one that an interceptor has made, so that
 // a slog.Handler finds in it what the interceptor has added, the trace for example.
-func (c *Call) LogWith(ctx context.Context) { c.logContext = ctx }
+func (c *Call) LogWith(ctx context.Context) { c.ask().logContext = ctx }
 
 // MetadataValue returns the first value of a key in the metadata that came with the command, or "". It is
 // Metadata().Get for those who ask for some keys of each command: it decodes nothing else.
 func (c *Call) MetadataValue(key string) string {
-	if c.context == nil { // a fake, in a test of an interceptor
+	ctx := c.context()
+	if ctx == nil {
 		return c.Metadata().Get(key)
 	}
-	return c.context.metadataValue(strings.ToLower(key))
+	return ctx.metadataValue(strings.ToLower(key))
 }
 
 // Begun reports whether the command's Exec was called. For after next has returned: an error means that the command
@@ -57,14 +74,15 @@ func (c *Call) Begun() bool { return c.begun }
 // Stats returns the sizes of the command with the inputs taken, and of the results. For after next has returned.
 func (c *Call) Stats() core.CallStats {
 	stats := core.CallStats{RequestBytes: int64(c.received), ResponseBytes: int64(c.replied)}
-	if c.context == nil {
+	if !c.Stream && !c.Inputs {
 		return stats
 	}
-	if c.Stream {
-		stats.ResponseBytes += c.context.extra.sent.Load()
+	ctx := c.context()
+	if ctx != nil && c.Stream {
+		stats.ResponseBytes += ctx.extra.sent.Load()
 	}
-	if c.Inputs {
-		stats.RequestBytes += c.context.extra.inputs.taken.Load()
+	if ctx != nil && c.Inputs {
+		stats.RequestBytes += ctx.extra.inputs.taken.Load()
 	}
 	return stats
 }
@@ -72,14 +90,16 @@ func (c *Call) Stats() core.CallStats {
 // OnInput makes observe see each input when the command takes it, in the goroutine that does. If it
 // returns an error the command gets that instead of the input.
 func (c *Call) OnInput(observe func(input any) error) {
-	c.inputObservers = append(c.inputObservers, observe)
+	more := c.ask()
+	more.inputObservers = append(more.inputObservers, observe)
 }
 
 // OnResult makes observe see each result before it is sent, in the goroutine that sends it. If it
 // returns an error the result is not sent, and Exec gets that error from Send, or, for a unary
 // command, the caller does.
 func (c *Call) OnResult(observe func(result any) error) {
-	c.observers = append(c.observers, observe)
+	more := c.ask()
+	more.observers = append(more.observers, observe)
 }
 
 // Config has the settings that all connections of a server share. The zero Config works.

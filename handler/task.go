@@ -167,8 +167,8 @@ func (t *task) inflate() error {
 // panicked logs a panic with its stack, which is not for the caller to see.
 func (t *task) panicked(cause any) error {
 	var ctx context.Context = t.ctx
-	if t.call != nil && t.call.logContext != nil {
-		ctx = t.call.logContext
+	if t.call != nil && t.call.more != nil && t.call.more.logContext != nil {
+		ctx = t.call.more.logContext
 	}
 	t.connection.invoker.config.Logger.ErrorContext(ctx, "edict: command panicked",
 		"command", t.name, "peer", t.connection.peerName(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
@@ -302,7 +302,7 @@ func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Inter
 func (t *task) Intercept(ctx context.Context, command any, run func(context.Context, any, core.Execution) error) error {
 	call := t.space
 	call.Name, call.Command, call.Stream, call.Inputs = t.name, command, t.executor.Stream(), t.executor.Inputs()
-	call.Scope, call.context, call.received = t.ctx, t.ctx, t.size
+	call.Scope, call.received = t.ctx, t.size
 	t.call, t.command, t.execute = call, command, run
 	for i := len(t.steps); i <= len(t.connection.invoker.config.Interceptors); i++ {
 		t.steps = append(t.steps, func(ctx context.Context) error { return t.step(ctx, i) })
@@ -342,11 +342,14 @@ func (t *task) Begin() error {
 }
 
 // Observed implements core.Execution.
-func (t *task) Observed() bool { return t.call != nil && len(t.call.observers) > 0 }
+func (t *task) Observed() bool { return t.call != nil && t.call.more != nil && len(t.call.more.observers) > 0 }
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {
-	for _, observe := range t.call.observers {
+	if t.call.more == nil {
+		return nil
+	}
+	for _, observe := range t.call.more.observers {
 		if err := observe(result); err != nil {
 			return err
 		}
@@ -356,7 +359,10 @@ func (t *task) Observe(result any) error {
 
 // ObserveInput implements core.Execution.
 func (t *task) ObserveInput(input any) error {
-	for _, observe := range t.call.inputObservers {
+	if t.call.more == nil {
+		return nil
+	}
+	for _, observe := range t.call.more.inputObservers {
 		if err := observe(input); err != nil {
 			return err
 		}

@@ -3,7 +3,9 @@ package edictotel
 import (
 	"context"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -113,13 +115,9 @@ func (e *clientExchange) finish(err error, outcome edict.Outcome, stats edict.Ca
 // clientCarrier lets a propagator write to the metadata of a command. It is a propagation.TextMapCarrier.
 type clientCarrier edict.ClientCall
 
-func (c *clientCarrier) Get(key string) string { return c.Metadata.Get(key) }
+func (c *clientCarrier) Get(key string) string { return (*edict.ClientCall)(c).MetadataValue(key) }
 func (c *clientCarrier) Set(key, value string) { (*edict.ClientCall)(c).SetMetadata(key, value) }
 
 func (c *clientCarrier) Keys() []string {
-	var keys []string
-	for key := range c.Metadata {
-		keys = append(keys, key)
-	}
-	return keys
+	return slices.Collect(maps.Keys((*edict.ClientCall)(c).Metadata()))
 }
