@@ -67,6 +67,15 @@ func (c *Call) MetadataValue(key string) string {
 	return ctx.metadataValue(strings.ToLower(key))
 }
 
+// HasMetadata reports whether any came with the command: mostly there is nothing to look for.
+func (c *Call) HasMetadata() bool {
+	ctx := c.context()
+	if ctx == nil {
+		return len(c.Metadata()) > 0
+	}
+	return ctx.hasMetadata()
+}
+
 // Begun reports whether the command's Exec was called. For after next has returned: an error means that the command
 // was refused, if it is false, and else that it was executed.
 func (c *Call) Begun() bool { return c.begun }

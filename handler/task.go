@@ -33,9 +33,9 @@ type task struct {
 	came    time.Duration
 	call    *Call // as the interceptors see it; nil before, or if there are none
 	space   *Call // for it
-	cost    int // what it counts for in Connection.held
-	charged int // what is charged for the decoded command, if it is large
-	size    int // of the encoded command, when it is inflated
+	cost    int   // what it counts for in Connection.held
+	charged int   // what is charged for the decoded command, if it is large
+	size    int   // of the encoded command, when it is inflated
 
 	// What the interceptors surround; see Intercept.
 	command any
@@ -342,7 +342,9 @@ func (t *task) Begin() error {
 }
 
 // Observed implements core.Execution.
-func (t *task) Observed() bool { return t.call != nil && t.call.more != nil && len(t.call.more.observers) > 0 }
+func (t *task) Observed() bool {
+	return t.call != nil && t.call.more != nil && len(t.call.more.observers) > 0
+}
 
 // Observe implements core.Execution.
 func (t *task) Observe(result any) error {

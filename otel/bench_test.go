@@ -23,12 +23,15 @@ func BenchmarkUnary(b *testing.B) {
 	for _, codec := range []edict.Codec{json.Codec, echo.MUS} {
 		for _, load := range []struct{ inFlight, calls int }{{1, 2_000}, {16, 10_000}, {256, 30_000}} {
 			b.Run(fmt.Sprintf("codec=%s/inflight=%d", codec.Name(), load.inFlight), func(b *testing.B) {
+				everything := sdktrace.NewTracerProvider(sdktrace.WithBatcher(discard{})) // that it is asked about
+				defer everything.Shutdown(b.Context())
+				all := edictotel.WithTracerProvider(everything)
 				tracers := sdktrace.NewTracerProvider(
 					sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.01))), sdktrace.WithBatcher(discard{}))
 				defer tracers.Shutdown(b.Context())
 				telemetry := func(more ...edictotel.Option) *edictotel.Telemetry {
-					telemetry, err := edictotel.New(append(more, edictotel.WithTracerProvider(tracers),
-						edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))...)
+					telemetry, err := edictotel.New(append([]edictotel.Option{edictotel.WithTracerProvider(tracers),
+						edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))}, more...)...)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -37,7 +40,7 @@ func BenchmarkUnary(b *testing.B) {
 				contenders := []*contender{
 					{name: "without"},
 					{name: "with", telemetry: telemetry()},
-					{name: "no-roots", telemetry: telemetry(edictotel.WithoutRoots())},
+					{name: "ratio", telemetry: telemetry(all, edictotel.WithRatio(0.01))},
 					{name: "pass", servers: []edict.ServerOption{edict.WithServerInterceptors(passServer)},
 						dials: []edict.DialOption{edict.WithClientInterceptors(passClient)}},
 				}
@@ -88,7 +91,9 @@ func (c *contender) round(b *testing.B, codec edict.Codec, inFlight, calls int) 
 func median(values []float64) float64 { return slices.Sorted(slices.Values(values))[len(values)/2] }
 
 // passServer and passClient do nothing: what they cost is what any interceptors do.
-func passServer(ctx context.Context, _ *edict.ServerCall, next func(context.Context) error) error { return next(ctx) }
+func passServer(ctx context.Context, _ *edict.ServerCall, next func(context.Context) error) error {
+	return next(ctx)
+}
 
 func passClient(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
 	return next(ctx, call)

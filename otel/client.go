@@ -6,9 +6,11 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/edict-go/edict"
@@ -21,10 +23,15 @@ import (
 func (t *Telemetry) ClientInterceptor() edict.ClientInterceptor { return t.client.interceptClient }
 
 func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
-	e := &clientExchange{side: s, command: s.command(call.Name), stream: call.Stream, began: s.telemetry.now()}
-	ctx, e.span = s.begin(ctx, e.command)
-	e.ctx = ctx
-	if e.span != nil && e.span.IsRecording() {
+	e := exchanges.Get().(*clientExchange)
+	e.side, e.command, e.stream, e.inputs, e.began = s, s.command(call.Name), call.Stream, call.Inputs, s.telemetry.now()
+	var traced bool
+	ctx, e.span, traced = s.begin(ctx, e.command)
+	if traced {
+		e.ctx = ctx
+	}
+	e.recording = e.span != nil && e.span.IsRecording()
+	if e.recording {
 		if number := group.AttemptOf(ctx); number > 1 {
 			e.span.SetAttributes(attemptKey.Int(number))
 		}
@@ -32,7 +39,7 @@ func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next
 			e.span.SetAttributes(hedgeKey.Bool(true))
 		}
 	}
-	s.telemetry.settings.propagator.Inject(ctx, (*clientCarrier)(call))
+	s.inject(ctx, call, traced)
 	returned := false
 	defer func() {
 		if !returned { // encoding the command has panicked
@@ -49,20 +56,49 @@ func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next
 	return e, nil
 }
 
+// inject puts into the metadata what the server is to know.
+func (s *side) inject(ctx context.Context, call *edict.ClientCall, traced bool) {
+	settings := &s.telemetry.settings
+	if !traced {
+		if settings.onlyBaggage && baggage.FromContext(ctx).Len() == 0 {
+			return
+		}
+		if settings.hasRatio { // there may be a span that says that nothing is sampled
+			ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+		}
+	}
+	settings.propagator.Inject(ctx, (*clientCarrier)(call))
+}
+
 // clientExchange is a call that is to be recorded when it has ended.
 type clientExchange struct {
 	edict.Exchange
-	side    *side
-	command *command
-	stream  bool
-	began   time.Duration
-	ctx     context.Context
-	span    trace.Span // nil if there is none
+	side      *side
+	command   *command
+	stream    bool
+	inputs    bool
+	recording bool // span is
+	began     time.Duration
+	ctx       context.Context // Background if the call belongs to no trace
+	span      trace.Span      // nil if there is none
 
 	received bool  // Receive has told the end, which is
 	err      error // nil is well
 	finished atomic.Bool
 	canceled atomic.Bool
+}
+
+// exchanges has those that nobody knows of any more.
+var exchanges = sync.Pool{New: func() any { return &clientExchange{ctx: context.Background()} }}
+
+// recycle gives e back, after Close, unless someone may know of it: the finalizer, or a goroutine that is in Send.
+func (e *clientExchange) recycle() {
+	if e.recording || e.inputs {
+		return
+	}
+	e.Exchange, e.ctx, e.span, e.received, e.err = nil, context.Background(), nil, false, nil
+	e.finished.Store(false)
+	exchanges.Put(e)
 }
 
 // Receive implements core.Exchange.
@@ -80,7 +116,7 @@ func (e *clientExchange) Receive() (core.Message, error) {
 // Cancel implements core.Exchange. Whoever has cancelled a call may drop it, so that nobody closes it.
 func (e *clientExchange) Cancel(cause error) {
 	e.Exchange.Cancel(cause)
-	if e.span != nil && e.span.IsRecording() && !e.canceled.Swap(true) {
+	if e.recording && !e.canceled.Swap(true) {
 		runtime.SetFinalizer(e, (*clientExchange).drop)
 	}
 }
@@ -99,6 +135,7 @@ func (e *clientExchange) Close() {
 	stats := edict.StatsOf(e.Exchange)
 	e.Exchange.Close()
 	e.finish(e.err, edict.OutcomeOf(e.err), stats)
+	e.recycle()
 }
 
 // CallStats implements core.Measured.

@@ -39,7 +39,7 @@ func (s *tracedSender[T]) Start(ctx context.Context, request edict.Request[T]) (
 		return s.sender.Start(ctx, request) // which says so
 	}
 	c := s.around.command(s.commands.At(index).Name())
-	ctx, span := s.around.begin(ctx, c)
+	ctx, span, _ := s.around.begin(ctx, c)
 	if span == nil || !span.IsRecording() {
 		return s.sender.Start(ctx, request) // the attempts inherit that they aren't sampled
 	}

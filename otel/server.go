@@ -17,9 +17,14 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 	counted := c.shard()
 	counted.active.Add(1)
 	began := s.telemetry.now()
-	ctx = s.telemetry.settings.propagator.Extract(ctx, serverCarrier{call})
-	ctx, span := s.begin(ctx, c)
-	call.LogWith(ctx)
+	if call.HasMetadata() {
+		ctx = s.telemetry.settings.propagator.Extract(ctx, serverCarrier{call})
+	}
+	ctx, span, traced := s.begin(ctx, c)
+	recordWith := context.Background()
+	if traced {
+		recordWith = ctx
+	}
 	returned := false
 	defer func() {
 		counted.active.Add(-1)
@@ -27,6 +32,7 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 		switch {
 		case !returned: // a panic, which goes on, or runtime.Goexit
 			recorded = edict.Internal
+			call.LogWith(ctx)
 		case err != nil && edict.CodeOf(err) == edict.Unknown && ctx.Err() != nil:
 			recorded = ctx.Err() // which is what the caller hears of
 		}
@@ -34,7 +40,7 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 		if recorded != nil && !call.Begun() {
 			outcome = edict.Refused
 		}
-		s.end(ctx, c, counted, span, s.telemetry.now()-began, recorded, outcome, false, call.Stats())
+		s.end(recordWith, c, counted, span, s.telemetry.now()-began, recorded, outcome, false, call.Stats())
 	}()
 	err = next(ctx)
 	returned = true

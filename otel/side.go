@@ -151,24 +151,37 @@ func (c *command) result(kind trace.SpanKind, code edict.Code, outcome edict.Out
 	return r
 }
 
-// begin begins the span of a call. If it needs none, because its parent is not sampled, span is nil and ctx what it was.
-func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span trace.Span) {
+// begin begins the span of a call. If it needs none, because its parent is not sampled, span is nil. traced is false if
+// the call belongs to no trace, or to one that WithRatio has decided against, so that there is nothing to tell the server.
+func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span trace.Span, traced bool) {
 	parent := trace.SpanFromContext(ctx)
+	if _, decided := parent.(*unsampled); decided {
+		return ctx, nil, false
+	}
 	of := parent.SpanContext()
 	switch settings := &s.telemetry.settings; {
 	case !of.IsValid():
+		if settings.hasRatio && (s.kind == trace.SpanKindServer || !settings.tossCoin()) {
+			if s.kind != trace.SpanKindClient { // nobody sees the context of those
+				ctx = withoutSampling(ctx)
+			}
+			return ctx, nil, false
+		}
 		if settings.withoutRoots {
-			return ctx, nil
+			return ctx, nil, false
 		}
 	case !of.IsSampled() && !parent.IsRecording() && !settings.unsampledParents:
-		return ctx, nil
+		return ctx, nil, true
 	}
 	ctx, span = s.telemetry.tracer.Start(ctx, c.name, c.start...)
 	if span.IsRecording() {
 		span.SetAttributes(c.attributes...)
 	}
-	return ctx, span
+	return ctx, span, true
 }
+
+// tossCoin decides for WithRatio.
+func (s *settings) tossCoin() bool { return !s.withoutRoots && rand.Uint32() <= s.ratio }
 
 // end records how a call has ended. left is true if its caller took no more results.
 func (s *side) end(ctx context.Context, c *command, counted *shard, span trace.Span, took time.Duration, err error, outcome edict.Outcome, left bool, stats edict.CallStats) {

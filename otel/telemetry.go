@@ -3,6 +3,7 @@ package edictotel
 import (
 	"cmp"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -39,10 +40,13 @@ type settings struct {
 	tracers          trace.TracerProvider
 	meters           metric.MeterProvider
 	propagator       propagation.TextMapPropagator
+	onlyBaggage      bool // is what propagator has for calls without a trace
 	serverAddress    string
 	messageSizes     bool
 	unsampledParents bool
 	withoutRoots     bool
+	hasRatio         bool
+	ratio            uint32 // of 1<<32 roots so many are begun, less one; with hasRatio
 	endpoints        bool
 }
 
@@ -80,6 +84,20 @@ func WithUnsampledParents() Option { return func(s *settings) { s.unsampledParen
 // their metrics alone, and nothing is added to their metadata.
 func WithoutRoots() Option { return func(s *settings) { s.withoutRoots = true } }
 
+// WithRatio begins a trace for that share of the calls that belong to none, 0 to 1, and asks the sampler about those only: it
+// should take them all, as sdktrace.ParentBased(sdktrace.AlwaysSample()) does. The other ones cost a sixth of what they
+// cost otherwise: they have no span, and nothing is added to their metadata.
+//
+// So a server begins no trace with WithRatio: what comes without one is what its caller has decided against, and that
+// holds for all that follows from it. Give it to both sides, or to none. A server some of whose clients have
+// no telemetry takes a Telemetry without WithRatio, if it is to begin traces for them.
+func WithRatio(share float64) Option {
+	return func(s *settings) {
+		s.hasRatio, s.withoutRoots = true, share <= 0
+		s.ratio = uint32(min(max(share*(1<<32)-1, 0), math.MaxUint32))
+	}
+}
+
 // WithEndpoints adds the attribute edict.endpoint, the address of an endpoint as the group's Resolver has it, to
 // edict.group.endpoints, and the metrics edict.group.endpoint.in_flight and edict.group.endpoint.latency. It is for groups
 // whose endpoints don't change all the time: each address is a time series of its own for ever.
@@ -99,6 +117,7 @@ func New(options ...Option) (*Telemetry, error) {
 		s.meters = otel.GetMeterProvider()
 	}
 	if s.propagator == nil {
+		s.onlyBaggage = true
 		s.propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 	}
 	t.tracer = s.tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
