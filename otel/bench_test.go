@@ -40,7 +40,7 @@ func BenchmarkUnary(b *testing.B) {
 				contenders := []*contender{
 					{name: "without"},
 					{name: "with", telemetry: telemetry()},
-					{name: "ratio", telemetry: telemetry(all, edictotel.WithRatio(0.01))},
+					{name: "ratio", telemetry: telemetry(all, edictotel.WithRatio(0.01), edictotel.WithDurations(edictotel.NewDurations()))},
 					{name: "pass", servers: []edict.ServerOption{edict.WithServerInterceptors(passServer)},
 						dials: []edict.DialOption{edict.WithClientInterceptors(passClient)}},
 				}

@@ -43,7 +43,7 @@ func (s *tracedSender[T]) Start(ctx context.Context, request edict.Request[T]) (
 	if span == nil || !span.IsRecording() {
 		return s.sender.Start(ctx, request) // the attempts inherit that they aren't sampled
 	}
-	e := &tracedExchange{command: c, span: span, stream: request.Stream}
+	e := &tracedExchange{side: &s.around, command: c, span: span, stream: request.Stream}
 	var err error
 	defer func() {
 		if e.Exchange == nil && err == nil { // encoding the command has panicked
@@ -62,6 +62,7 @@ func (s *tracedSender[T]) Start(ctx context.Context, request edict.Request[T]) (
 // tracedExchange is a call with a span around it, which is recorded.
 type tracedExchange struct {
 	edict.Exchange
+	side    *side
 	command *command
 	span    trace.Span
 	stream  bool
@@ -110,7 +111,7 @@ func (e *tracedExchange) finish(err error, stats edict.CallStats) {
 	if e.finished.Swap(true) {
 		return
 	}
-	r := e.command.result(trace.SpanKindInternal, edict.CodeOf(err), edict.OutcomeOf(err))
+	r := e.command.result(e.side, edict.CodeOf(err), edict.OutcomeOf(err))
 	e.span.SetAttributes(r.attributes...)
 	e.span.SetAttributes(attemptsKey.Int(stats.Resent + 1))
 	if r.failed && err != errLeft {

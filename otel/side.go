@@ -22,7 +22,7 @@ import (
 type side struct {
 	telemetry *Telemetry
 	kind      trace.SpanKind
-	duration  metric.Float64Histogram
+	duration  metric.Float64Histogram // nil with WithDurations
 	// With WithMessageSizes; else nil.
 	requestSize, responseSize metric.Int64Histogram
 
@@ -66,7 +66,9 @@ func (c *command) counted() (active, requestBytes, responseBytes int64) {
 // result is an end that a call can have.
 type result struct {
 	attributes []attribute.KeyValue // of the span, beside the command's
-	record     []metric.RecordOption
+	set        attribute.Set
+	record     []metric.RecordOption // the same
+	counts     *counts               // nil without WithDurations
 	failed     bool
 }
 
@@ -74,12 +76,16 @@ func (s *side) init(t *Telemetry, m *maker, kind trace.SpanKind) {
 	s.telemetry, s.kind = t, kind
 	s.commands.Store(&map[string]*command{})
 	name := "client"
-	if kind == trace.SpanKindClient {
+	if kind == trace.SpanKindServer {
+		name = "server"
+	}
+	switch {
+	case t.settings.durations != nil:
+	case kind == trace.SpanKindClient:
 		duration, err := rpcconv.NewClientCallDuration(m.meter)
 		m.note(err)
 		s.duration = duration.Inst()
-	} else {
-		name = "server"
+	default:
 		duration, err := rpcconv.NewServerCallDuration(m.meter)
 		m.note(err)
 		s.duration = duration.Inst()
@@ -132,7 +138,7 @@ func (s *side) command(name string) *command {
 }
 
 // result returns what is known of calls that end like that.
-func (c *command) result(kind trace.SpanKind, code edict.Code, outcome edict.Outcome) *result {
+func (c *command) result(s *side, code edict.Code, outcome edict.Outcome) *result {
 	code, outcome = known(code), knownOutcome(outcome)
 	place := &c.results[code][outcome]
 	if r := place.Load(); r != nil {
@@ -140,14 +146,19 @@ func (c *command) result(kind trace.SpanKind, code edict.Code, outcome edict.Out
 	}
 	r := &result{
 		attributes: []attribute.KeyValue{semconv.RPCResponseStatusCode(codeNames[code]), outcomeKey.String(outcomeNames[outcome])},
-		failed:     code != 0 && (kind != trace.SpanKindServer || serverFaults[code]),
+		failed:     code != 0 && (s.kind != trace.SpanKindServer || serverFaults[code]),
 	}
 	if r.failed {
 		r.attributes = append(r.attributes, semconv.ErrorTypeKey.String(codeNames[code]))
 	}
-	all := append(append([]attribute.KeyValue(nil), c.attributes...), r.attributes...)
-	r.record = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(all...))}
-	place.Store(r)
+	r.set = setOf(c.attributes, r.attributes)
+	r.record = []metric.RecordOption{metric.WithAttributeSet(r.set)}
+	if durations := s.telemetry.settings.durations; durations != nil {
+		r.counts = newCounts(durations)
+	}
+	if !place.CompareAndSwap(nil, r) { // what another call has counted there must stay
+		return place.Load()
+	}
 	return r
 }
 
@@ -186,8 +197,12 @@ func (s *settings) tossCoin() bool { return !s.withoutRoots && rand.Uint32() <= 
 // end records how a call has ended. left is true if its caller took no more results.
 func (s *side) end(ctx context.Context, c *command, counted *shard, span trace.Span, took time.Duration, err error, outcome edict.Outcome, left bool, stats edict.CallStats) {
 	code := edict.CodeOf(err)
-	r := c.result(s.kind, code, outcome)
-	s.duration.Record(ctx, took.Seconds(), r.record...)
+	r := c.result(s, code, outcome)
+	if r.counts != nil {
+		r.counts.add(s.telemetry.settings.durations, rand.Uint32(), took, span)
+	} else {
+		s.duration.Record(ctx, took.Seconds(), r.record...)
+	}
 	if stats.RequestBytes > 0 {
 		counted.requestBytes.Add(stats.RequestBytes)
 	}

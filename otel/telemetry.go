@@ -48,6 +48,7 @@ type settings struct {
 	hasRatio         bool
 	ratio            uint32 // of 1<<32 roots so many are begun, less one; with hasRatio
 	endpoints        bool
+	durations        *Durations // nil: the MeterProvider's
 }
 
 // WithTracerProvider sets where spans come from; the default is the global one, otel.GetTracerProvider.
@@ -125,6 +126,9 @@ func New(options ...Option) (*Telemetry, error) {
 	t.client.init(t, m, trace.SpanKindClient)
 	t.server.init(t, m, trace.SpanKindServer)
 	t.initInstruments(m)
+	if s.durations != nil {
+		m.note(s.durations.belongTo(t))
+	}
 	return t, errors.Join(m.problems...)
 }
 

@@ -1,0 +1,194 @@
+package edictotel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Durations are the histograms rpc.client.call.duration and rpc.server.call.duration, counted without the SDK, whose
+// Record takes longer than all else that telemetry does with most calls. It is a Producer for readers of the SDK:
+//
+//	durations := edictotel.NewDurations()
+//	reader := sdkmetric.NewPeriodicReader(exporter, sdkmetric.WithProducer(durations))
+//	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+//	telemetry, err := edictotel.New(edictotel.WithDurations(durations), edictotel.WithMeterProvider(meters))
+//
+// Each reader needs it, or it lacks these two. They have the same names, attributes and buckets as the SDK's, and
+// exemplars of sampled calls. But views don't change them, and they are cumulative: for a reader that wants
+// deltas leave Durations out. It is for one Telemetry. Safe for concurrent use.
+type Durations struct {
+	bounds []float64       // in seconds
+	until  []time.Duration // the same
+	began  time.Time
+
+	mu        sync.Mutex // guards telemetry
+	telemetry *Telemetry // nil before New
+}
+
+// NewDurations returns histograms whose buckets end at bounds, in seconds; without any at those of the semantic
+// conventions, 0.005 to 10.
+func NewDurations(bounds ...float64) *Durations {
+	if len(bounds) == 0 {
+		bounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+	}
+	d := &Durations{bounds: slices.Compact(slices.Sorted(slices.Values(bounds))), began: time.Now()}
+	for _, bound := range d.bounds {
+		d.until = append(d.until, time.Duration(math.Round(bound*1e9)))
+	}
+	return d
+}
+
+// WithDurations lets d count how long calls take, in place of instruments of the MeterProvider.
+func WithDurations(d *Durations) Option { return func(s *settings) { s.durations = d } }
+
+// belongTo lets d tell what t counts.
+func (d *Durations) belongTo(t *Telemetry) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.telemetry != nil {
+		return errors.New("edictotel: the Durations belong to another Telemetry")
+	}
+	d.telemetry = t
+	return nil
+}
+
+// Produce implements the SDK's Producer.
+func (d *Durations) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
+	d.mu.Lock()
+	t := d.telemetry
+	d.mu.Unlock()
+	if t == nil {
+		return nil, nil
+	}
+	var metrics []metricdata.Metrics
+	for _, of := range []struct {
+		*side
+		name, description string
+	}{
+		{&t.client, "rpc.client.call.duration", "Measures the duration of outbound remote procedure calls (RPC)."},
+		{&t.server, "rpc.server.call.duration", "Measures the duration of inbound remote procedure calls (RPC)."},
+	} {
+		if points := of.points(d); len(points) > 0 {
+			metrics = append(metrics, metricdata.Metrics{
+				Name: of.name, Description: of.description, Unit: "s",
+				Data: metricdata.Histogram[float64]{DataPoints: points, Temporality: metricdata.CumulativeTemporality},
+			})
+		}
+	}
+	if len(metrics) == 0 {
+		return nil, nil
+	}
+	return []metricdata.ScopeMetrics{{
+		Scope: instrumentation.Scope{Name: scope, SchemaURL: semconv.SchemaURL}, Metrics: metrics,
+	}}, nil
+}
+
+// points returns what the side has counted.
+func (s *side) points(d *Durations) (points []metricdata.HistogramDataPoint[float64]) {
+	now := time.Now()
+	for _, c := range *s.commands.Load() {
+		for i := range c.results {
+			for j := range c.results[i] {
+				if r := c.results[i][j].Load(); r != nil && r.counts != nil {
+					if point := r.counts.point(d); point.Count > 0 {
+						point.Attributes, point.StartTime, point.Time = r.set, d.began, now
+						points = append(points, point)
+					}
+				}
+			}
+		}
+	}
+	return points
+}
+
+// counts counts the durations of calls with the same attributes.
+type counts struct {
+	shards    [4]countsShard
+	exemplars []atomic.Pointer[metricdata.Exemplar[float64]] // the last one of each bucket
+}
+
+// countsShard is a part of counts, as shard is of a command.
+type countsShard struct {
+	buckets          []atomic.Uint64
+	sum, least, most atomic.Int64 // nanoseconds; least is one too many, so that 0 is none
+	_                [16]byte     // the rest of the cache line
+}
+
+func newCounts(d *Durations) *counts {
+	c := &counts{exemplars: make([]atomic.Pointer[metricdata.Exemplar[float64]], len(d.bounds)+1)}
+	for i := range c.shards {
+		c.shards[i].buckets = make([]atomic.Uint64, len(d.bounds)+1, (len(d.bounds)/8+1)*8)
+	}
+	return c
+}
+
+// add counts a call. span is its span, which an exemplar names if it is sampled; nil if there is none.
+func (c *counts) add(d *Durations, number uint32, took time.Duration, span trace.Span) {
+	took = max(took, 0)
+	bucket := 0
+	for bucket < len(d.until) && took > d.until[bucket] {
+		bucket++
+	}
+	s := &c.shards[number%uint32(len(c.shards))]
+	s.buckets[bucket].Add(1)
+	s.sum.Add(int64(took))
+	for most := s.most.Load(); int64(took) > most && !s.most.CompareAndSwap(most, int64(took)); most = s.most.Load() {
+	}
+	for least := s.least.Load(); (least == 0 || int64(took) < least-1) && !s.least.CompareAndSwap(least, int64(took)+1); least = s.least.Load() {
+	}
+	if span == nil {
+		return
+	}
+	if of := span.SpanContext(); of.IsSampled() {
+		traceID, spanID := of.TraceID(), of.SpanID()
+		c.exemplars[bucket].Store(&metricdata.Exemplar[float64]{
+			Time: time.Now(), Value: took.Seconds(), TraceID: traceID[:], SpanID: spanID[:],
+		})
+	}
+}
+
+// point returns what has been counted.
+func (c *counts) point(d *Durations) metricdata.HistogramDataPoint[float64] {
+	p := metricdata.HistogramDataPoint[float64]{Bounds: slices.Clone(d.bounds), BucketCounts: make([]uint64, len(d.bounds)+1)}
+	var sum, least, most int64
+	for i := range c.shards {
+		s := &c.shards[i]
+		for bucket := range s.buckets {
+			n := s.buckets[bucket].Load()
+			p.BucketCounts[bucket] += n
+			p.Count += n
+		}
+		sum += s.sum.Load()
+		most = max(most, s.most.Load())
+		if l := s.least.Load(); l > 0 {
+			least = min(l, cmp.Or(least, l))
+		}
+	}
+	p.Sum = time.Duration(sum).Seconds()
+	if least > 0 {
+		p.Min, p.Max = metricdata.NewExtrema(time.Duration(least-1).Seconds()), metricdata.NewExtrema(time.Duration(most).Seconds())
+	}
+	for i := range c.exemplars {
+		if e := c.exemplars[i].Load(); e != nil {
+			p.Exemplars = append(p.Exemplars, *e)
+		}
+	}
+	return p
+}
+
+// setOf returns attributes as a set.
+func setOf(attributes ...[]attribute.KeyValue) attribute.Set {
+	return attribute.NewSet(slices.Concat(attributes...)...)
+}
