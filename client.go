@@ -45,6 +45,7 @@ type ClientCall struct {
 	Inputs   bool   // whether it takes inputs
 	Bulk     bool   // whether it gives way to others
 	FailFast bool   // whether it fails rather than wait for a connection
+	index    int32  // of the command that it had at first
 	Window   int    // with which a stream is to begin, in bytes; 0 is the connection's
 
 	metadata Metadata     // the caller's, which is not changed
@@ -243,16 +244,19 @@ func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error
 func (c *Client[T]) intercept(ctx context.Context, index int, call *Request[T]) (Exchange, error) {
 	name, _ := c.registry.Describe(index)
 	return c.start(ctx, &ClientCall{
-		Name: name, Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
+		Name: name, index: int32(index), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
 		Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, metadata: call.Metadata,
 	})
 }
 
 // send is what the innermost interceptor calls.
 func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error) {
-	index, ok := c.registry.Index(call.Command)
-	if !ok {
-		return nil, notRegistered(call.Command)
+	index := int(call.index)
+	if !c.registry.Is(index, call.Command) {
+		var ok bool
+		if index, ok = c.registry.Index(call.Command); !ok {
+			return nil, notRegistered(call.Command)
+		}
 	}
 	return c.life.start(ctx, &request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,

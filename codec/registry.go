@@ -80,6 +80,12 @@ func (r *Registry[T]) Index(value any) (int, bool) {
 	return i, ok
 }
 
+// Is reports whether value is surely the i-th command, without a search for it.
+func (r *Registry[T]) Is(i int, value any) bool {
+	is := r.definitions[i].command // nil if it has no Go type
+	return is != nil && is == reflect.TypeOf(value)
+}
+
 // Describe returns the name and the shape of the i-th command. The shape must not be changed.
 func (r *Registry[T]) Describe(i int) (string, Shape) {
 	return r.definitions[i].name, r.definitions[i].shape

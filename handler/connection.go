@@ -292,7 +292,7 @@ func (c *Connection) start(frame *core.Frame) error {
 		t.ctx.extraLocked().turn = t.turn
 		c.invoker.lanes.arrive(&c.arrivals, t.turn)
 	}
-	if len(frame.Metadata) > 0 {
+	if t.described = len(frame.Metadata) > 0; t.described {
 		t.ctx.keepMetadata(frame.Metadata)
 	}
 	if frame.Flags&core.FlagTimeout != 0 {

@@ -234,13 +234,6 @@ func (c *commandContext) metadataValue(key string) string {
 	return core.LookUpMetadata(c.extra.metadata, key)
 }
 
-// hasMetadata reports whether any came with the command.
-func (c *commandContext) hasMetadata() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.extra != nil && len(c.extra.metadata) > 0
-}
-
 // SetMetadata implements core.Scope.
 func (c *commandContext) SetMetadata(key string, values ...string) {
 	c.mu.Lock()

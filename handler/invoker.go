@@ -25,13 +25,17 @@ type Call struct {
 	// Stream is true for commands with any number of results, Inputs for those that take inputs.
 	Stream bool
 	Inputs bool
+
+	begun     bool // Exec was called
+	described bool // metadata came with it
+
 	// Scope has the peer and the metadata of both directions.
 	core.Scope
 
-	more     *moreOfCall // nil if no interceptor has asked for it
-	received int         // bytes of the encoded command
-	replied  int         // bytes of the encoded result, if there is one only
-	begun    bool        // Exec was called
+	more     *moreOfCall   // nil if no interceptor has asked for it
+	received int           // bytes of the encoded command
+	replied  int           // bytes of the encoded result, if there is one only
+	came     time.Duration // since the invoker began
 }
 
 // moreOfCall is what few interceptors ask for.
@@ -69,11 +73,19 @@ func (c *Call) MetadataValue(key string) string {
 
 // HasMetadata reports whether any came with the command: mostly there is nothing to look for.
 func (c *Call) HasMetadata() bool {
-	ctx := c.context()
-	if ctx == nil {
+	if c.context() == nil {
 		return len(c.Metadata()) > 0
 	}
-	return ctx.hasMetadata()
+	return c.described
+}
+
+// Age returns how long ago the command has come, before it was decoded and before it waited for its turn or for a goroutine.
+func (c *Call) Age() time.Duration {
+	ctx := c.context()
+	if ctx == nil {
+		return 0
+	}
+	return ctx.connection.invoker.now() - c.came
 }
 
 // Begun reports whether the command's Exec was called. For after next has returned: an error means that the command

@@ -30,12 +30,14 @@ type task struct {
 	replied bool
 	begun   bool // Exec was called
 	noted   bool // its failure is
-	came    time.Duration
-	call    *Call // as the interceptors see it; nil before, or if there are none
-	space   *Call // for it
-	cost    int   // what it counts for in Connection.held
-	charged int   // what is charged for the decoded command, if it is large
-	size    int   // of the encoded command, when it is inflated
+
+	described bool // metadata came with it; set for each command
+	came      time.Duration
+	call      *Call // as the interceptors see it; nil before, or if there are none
+	space     *Call // for it
+	cost      int   // what it counts for in Connection.held
+	charged   int   // what is charged for the decoded command, if it is large
+	size      int   // of the encoded command, when it is inflated
 
 	// What the interceptors surround; see Intercept.
 	command any
@@ -302,7 +304,7 @@ func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Inter
 func (t *task) Intercept(ctx context.Context, command any, run func(context.Context, any, core.Execution) error) error {
 	call := t.space
 	call.Name, call.Command, call.Stream, call.Inputs = t.name, command, t.executor.Stream(), t.executor.Inputs()
-	call.Scope, call.received = t.ctx, t.size
+	call.Scope, call.received, call.came, call.described = t.ctx, t.size, t.came, t.described
 	t.call, t.command, t.execute = call, command, run
 	for i := len(t.steps); i <= len(t.connection.invoker.config.Interceptors); i++ {
 		t.steps = append(t.steps, func(ctx context.Context) error { return t.step(ctx, i) })

@@ -146,7 +146,7 @@ func (e *clientExchange) finish(err error, outcome edict.Outcome, stats edict.Ca
 	if e.finished.Swap(true) {
 		return
 	}
-	e.side.end(e.ctx, e.command, e.command.shard(), e.span, e.side.telemetry.now()-e.began, err, outcome, err == errLeft, stats)
+	e.side.end(e.ctx, e.command, e.span, e.side.telemetry.now()-e.began, err, outcome, err == errLeft, stats)
 }
 
 // clientCarrier lets a propagator write to the metadata of a command. It is a propagation.TextMapCarrier.

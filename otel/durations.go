@@ -115,7 +115,7 @@ func (s *side) points(d *Durations) (points []metricdata.HistogramDataPoint[floa
 
 // counts counts the durations of calls with the same attributes.
 type counts struct {
-	shards    [4]countsShard
+	shards    [8]countsShard
 	exemplars []atomic.Pointer[metricdata.Exemplar[float64]] // the last one of each bucket
 }
 
@@ -135,13 +135,13 @@ func newCounts(d *Durations) *counts {
 }
 
 // add counts a call. span is its span, which an exemplar names if it is sampled; nil if there is none.
-func (c *counts) add(d *Durations, number uint32, took time.Duration, span trace.Span) {
+func (c *counts) add(d *Durations, p *place, took time.Duration, span trace.Span) {
 	took = max(took, 0)
 	bucket := 0
 	for bucket < len(d.until) && took > d.until[bucket] {
 		bucket++
 	}
-	s := &c.shards[number%uint32(len(c.shards))]
+	s := &c.shards[p.number%uint32(len(c.shards))]
 	s.buckets[bucket].Add(1)
 	s.sum.Add(int64(took))
 	for most := s.most.Load(); int64(took) > most && !s.most.CompareAndSwap(most, int64(took)); most = s.most.Load() {

@@ -14,9 +14,7 @@ func (t *Telemetry) ServerInterceptor() edict.ServerInterceptor { return t.serve
 
 func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) (err error) {
 	c := s.command(call.Name)
-	counted := c.shard()
-	counted.active.Add(1)
-	began := s.telemetry.now()
+	c.begins()
 	if call.HasMetadata() {
 		ctx = s.telemetry.settings.propagator.Extract(ctx, serverCarrier{call})
 	}
@@ -27,7 +25,6 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 	}
 	returned := false
 	defer func() {
-		counted.active.Add(-1)
 		recorded := err
 		switch {
 		case !returned: // a panic, which goes on, or runtime.Goexit
@@ -40,7 +37,7 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 		if recorded != nil && !call.Begun() {
 			outcome = edict.Refused
 		}
-		s.end(recordWith, c, counted, span, s.telemetry.now()-began, recorded, outcome, false, call.Stats())
+		s.end(recordWith, c, span, call.Age(), recorded, outcome, false, call.Stats())
 	}()
 	err = next(ctx)
 	returned = true

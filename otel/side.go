@@ -42,16 +42,33 @@ type command struct {
 	shards [8]shard
 }
 
-// shard is a part of what is counted of a command: calls take different ones, so that processors seldom write to the same
-// cache line, which costs more than all else of counting.
+// shard is a part of what is counted of a command: each processor has one to itself, as a rule, for to write to a cache line
+// that another one has written to costs more than all else of counting.
 type shard struct {
 	active                      atomic.Int64 // servers only
 	requestBytes, responseBytes atomic.Int64
 	_                           [40]byte // the rest of the cache line
 }
 
-// shard returns one for a call.
-func (c *command) shard() *shard { return &c.shards[rand.Uint32()%uint32(len(c.shards))] }
+// place says which shards a processor uses. It is to be given back at once, so that there are hardly more of them than
+// processors.
+type place struct{ number uint32 }
+
+// places has one for each processor: a Pool gives what the same one has put there last.
+var (
+	places    = sync.Pool{New: func() any { return &place{lastPlace.Add(1)} }}
+	lastPlace atomic.Uint32
+)
+
+// of returns the processor's shard of a command.
+func (p *place) of(c *command) *shard { return &c.shards[p.number%uint32(len(c.shards))] }
+
+// begins counts a command that begins to run; end counts it out.
+func (c *command) begins() {
+	p := places.Get().(*place)
+	p.of(c).active.Add(1)
+	places.Put(p)
+}
 
 // counted returns the sums of all shards.
 func (c *command) counted() (active, requestBytes, responseBytes int64) {
@@ -195,19 +212,26 @@ func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span t
 func (s *settings) tossCoin() bool { return !s.withoutRoots && rand.Uint32() <= s.ratio }
 
 // end records how a call has ended. left is true if its caller took no more results.
-func (s *side) end(ctx context.Context, c *command, counted *shard, span trace.Span, took time.Duration, err error, outcome edict.Outcome, left bool, stats edict.CallStats) {
+func (s *side) end(ctx context.Context, c *command, span trace.Span, took time.Duration, err error, outcome edict.Outcome, left bool, stats edict.CallStats) {
 	code := edict.CodeOf(err)
 	r := c.result(s, code, outcome)
+	p := places.Get().(*place)
 	if r.counts != nil {
-		r.counts.add(s.telemetry.settings.durations, rand.Uint32(), took, span)
-	} else {
-		s.duration.Record(ctx, took.Seconds(), r.record...)
+		r.counts.add(s.telemetry.settings.durations, p, took, span)
+	}
+	counted := p.of(c)
+	if s.kind == trace.SpanKindServer {
+		counted.active.Add(-1)
 	}
 	if stats.RequestBytes > 0 {
 		counted.requestBytes.Add(stats.RequestBytes)
 	}
 	if stats.ResponseBytes > 0 {
 		counted.responseBytes.Add(stats.ResponseBytes)
+	}
+	places.Put(p)
+	if r.counts == nil {
+		s.duration.Record(ctx, took.Seconds(), r.record...)
 	}
 	if s.requestSize != nil {
 		if outcome != edict.NotSent {
