@@ -84,7 +84,7 @@ type clientExchange struct {
 
 	received bool  // Receive has told the end, which is
 	err      error // nil is well
-	finished atomic.Bool
+	finished atomic.Bool // of those that are recorded
 	canceled atomic.Bool
 }
 
@@ -97,7 +97,6 @@ func (e *clientExchange) recycle() {
 		return
 	}
 	e.Exchange, e.ctx, e.span, e.received, e.err = nil, context.Background(), nil, false, nil
-	e.finished.Store(false)
 	exchanges.Put(e)
 }
 
@@ -143,7 +142,7 @@ func (e *clientExchange) CallStats() edict.CallStats { return edict.StatsOf(e.Ex
 
 // finish records the call, once.
 func (e *clientExchange) finish(err error, outcome edict.Outcome, stats edict.CallStats) {
-	if e.finished.Swap(true) {
+	if e.recording && e.finished.Swap(true) { // the finalizer was first
 		return
 	}
 	e.side.end(e.ctx, e.command, e.span, e.side.telemetry.now()-e.began, err, outcome, err == errLeft, stats)

@@ -182,24 +182,27 @@ func (c *command) result(s *side, code edict.Code, outcome edict.Outcome) *resul
 // begin begins the span of a call. If it needs none, because its parent is not sampled, span is nil. traced is false if
 // the call belongs to no trace, or to one that WithRatio has decided against, so that there is nothing to tell the server.
 func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span trace.Span, traced bool) {
-	parent := trace.SpanFromContext(ctx)
-	if _, decided := parent.(*unsampled); decided {
+	settings := &s.telemetry.settings
+	isRoot := spanKey != nil && ctx.Value(spanKey) == nil // most of those that are not sampled
+	if !isRoot {
+		parent := trace.SpanFromContext(ctx)
+		if _, decided := parent.(*unsampled); decided {
+			return ctx, nil, false
+		}
+		of := parent.SpanContext()
+		isRoot = !of.IsValid()
+		if !isRoot && !of.IsSampled() && !parent.IsRecording() && !settings.unsampledParents {
+			return ctx, nil, true
+		}
+	}
+	if isRoot && settings.hasRatio && (s.kind == trace.SpanKindServer || !settings.tossCoin()) {
+		if s.kind != trace.SpanKindClient { // nobody sees the context of those
+			ctx = withoutSampling(ctx)
+		}
 		return ctx, nil, false
 	}
-	of := parent.SpanContext()
-	switch settings := &s.telemetry.settings; {
-	case !of.IsValid():
-		if settings.hasRatio && (s.kind == trace.SpanKindServer || !settings.tossCoin()) {
-			if s.kind != trace.SpanKindClient { // nobody sees the context of those
-				ctx = withoutSampling(ctx)
-			}
-			return ctx, nil, false
-		}
-		if settings.withoutRoots {
-			return ctx, nil, false
-		}
-	case !of.IsSampled() && !parent.IsRecording() && !settings.unsampledParents:
-		return ctx, nil, true
+	if isRoot && settings.withoutRoots {
+		return ctx, nil, false
 	}
 	ctx, span = s.telemetry.tracer.Start(ctx, c.name, c.start...)
 	if span.IsRecording() {
