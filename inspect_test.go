@@ -157,7 +157,7 @@ func TestStatsHaveStableNames(t *testing.T) {
 		of   any
 		want string
 	}{
-		{edict.ServerStats{}, "budget_limit budget_used connections draining failure_counts failures in_flight latencies name now total uptime_ns"},
+		{edict.ServerStats{}, "away away_bytes budget_limit budget_used connections draining failure_counts failures in_flight journal latencies name now total uptime_ns"},
 		{edict.ConnectionStats{}, connection + " canceled commands ignored pings queued refused resumed"},
 		{edict.ClientStats{}, "attempts budget_limit budget_used connections failure_counts failures in_flight links resent resumed state waiting"},
 		{edict.ClientConnectionStats{}, connection + " waiting"},

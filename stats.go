@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/handler"
 	"github.com/edict-go/edict/transport"
 )
@@ -30,7 +31,16 @@ type ServerStats struct {
 	// BudgetUsed and BudgetLimit are those of the server's Budget, in bytes, which others may share.
 	BudgetUsed  int64 `json:"budget_used"`
 	BudgetLimit int64 `json:"budget_limit"`
+	// Away is how many of Connections are those of clients that are away, for which they wait (WithResume), and AwayBytes
+	// what is kept for these clients: what they may not have got of what was sent, and what is to be sent.
+	Away      int   `json:"away"`
+	AwayBytes int64 `json:"away_bytes"`
+	// Journal is how much there is in the server's Journal; nil without one, and if it does not tell. Servers may share it.
+	Journal *JournalSize `json:"journal,omitempty"`
 }
+
+// JournalSize is how much there is in a Journal. See [core.JournalSize].
+type JournalSize = core.JournalSize
 
 // ConnectionStats is a snapshot of one connection of a server.
 type ConnectionStats struct {
@@ -60,6 +70,10 @@ func (s *Server) Stats() ServerStats {
 			Peer:                    connection.Peer(), CommandStats: connection.Stats(), InFlight: connection.InFlight(), BudgetUsed: connection.Used(),
 			Traffic: open.carrier.Stats(), RoundTripTime: connection.RoundTripTime(),
 		}
+		if c.Detached {
+			stats.Away++
+			stats.AwayBytes += int64(open.carrier.Kept() + c.WriteQueue)
+		}
 		stats.Total.Add(c.CommandStats)
 		stats.Traffic.Add(c.Traffic)
 		stats.Connections = append(stats.Connections, c)
@@ -70,7 +84,21 @@ func (s *Server) Stats() ServerStats {
 	stats.InFlight = s.InFlight()
 	budget := s.settings.theBudget()
 	stats.BudgetUsed, stats.BudgetLimit = budget.Used(), budget.Limit()
+	stats.Journal = s.settings.journalSize()
 	return stats
+}
+
+// journalSize returns how much there is in the journal, nil if nobody knows.
+func (s *serverSettings) journalSize() *JournalSize {
+	if s.resume == nil {
+		return nil
+	}
+	sized, ok := s.resume.Journal.(core.SizedJournal)
+	if !ok {
+		return nil
+	}
+	size := sized.Size()
+	return &size
 }
 
 func (s *Server) closed(connection *handler.Connection) {

@@ -41,6 +41,21 @@ type Journal interface {
 	SetIdentity(session SessionID, identity Identity) error
 }
 
+// SizedJournal is an optional interface of Journals, for those who watch a server.
+type SizedJournal interface {
+	// Size returns how much there is. It is called each second or so, and must not wait.
+	Size() JournalSize
+}
+
+// JournalSize is how much there is in a Journal.
+type JournalSize struct {
+	// Bytes are kept, of Limit: when that is reached commands are refused. Limit is 0 if there is none.
+	Bytes int64 `json:"bytes"`
+	Limit int64 `json:"limit"`
+	// Records is of how many commands.
+	Records int `json:"records"`
+}
+
 // ErrBegun is what a Journal's Begin returns for a command that was begun before, and has not ended.
 var ErrBegun = errors.New("the command was begun before")
 

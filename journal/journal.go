@@ -64,7 +64,10 @@ type Journal struct {
 	stats      Stats
 }
 
-var _ core.Journal = (*Journal)(nil)
+var (
+	_ core.Journal      = (*Journal)(nil)
+	_ core.SizedJournal = (*Journal)(nil)
+)
 
 // Stats says what a Journal holds.
 type Stats struct {
@@ -386,6 +389,12 @@ func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.stats
+}
+
+// Size implements core.SizedJournal.
+func (j *Journal) Size() core.JournalSize {
+	stats := j.Stats()
+	return core.JournalSize{Bytes: stats.Bytes, Limit: j.config.MaxBytes, Records: stats.Commands}
 }
 
 // Close writes what is pending and closes the file. Close the server before: commands fail afterwards. It may be called

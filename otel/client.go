@@ -82,8 +82,8 @@ type clientExchange struct {
 	ctx       context.Context // Background if the call belongs to no trace
 	span      trace.Span      // nil if there is none
 
-	received bool  // Receive has told the end, which is
-	err      error // nil is well
+	received bool        // Receive has told the end, which is
+	err      error       // nil is well
 	finished atomic.Bool // of those that are recorded
 	canceled atomic.Bool
 }

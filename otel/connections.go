@@ -48,6 +48,11 @@ func (t *Telemetry) ObserveServer(name string, server Server) (stop func()) {
 		sum.running += int64(stats.InFlight)
 		sum.budgetUsed = max(sum.budgetUsed, stats.BudgetUsed) // servers may share one
 		sum.budgetLimit = max(sum.budgetLimit, stats.BudgetLimit)
+		sum.away += int64(stats.Away)
+		sum.awayBytes += stats.AwayBytes
+		if stats.Journal != nil && (sum.journal == nil || sum.journal.Bytes < stats.Journal.Bytes) { // servers may share one
+			sum.journal = stats.Journal
+		}
 		for _, connection := range stats.Connections {
 			sum.serverRoundTrip = max(sum.serverRoundTrip, connection.RoundTripTime)
 		}
@@ -98,6 +103,8 @@ type totals struct {
 	roundTrip               time.Duration
 	served, running         int64
 	budgetUsed, budgetLimit int64
+	away, awayBytes         int64
+	journal                 *edict.JournalSize // the fullest one; nil if there is none
 	serverRoundTrip         time.Duration
 	retryBudget             float64
 	endpoints               []group.EndpointStats

@@ -76,6 +76,10 @@
 //	edict.server.commands           by edict.command.status: accepted, refused, canceled (of those accepted)
 //	edict.server.frames, edict.server.io, edict.server.waits
 //	edict.server.budget.usage, edict.server.budget.limit
+//	edict.server.away, edict.server.away.usage
+//	                                clients that are away, whose sessions wait for them, and what is kept for those, By
+//	edict.server.journal.usage, edict.server.journal.limit, edict.server.journal.records
+//	                                of a server with a journal: By, By, commands
 //	edict.group.endpoints           by edict.breaker.state: closed, open, half_open, none
 //	edict.group.retries, edict.group.hedges, edict.group.hedges_won, edict.group.retry_budget
 //

@@ -79,6 +79,11 @@ func (t *Telemetry) initInstruments(m *maker) {
 	serverRoundTrip := m.gauge("edict.server.round_trip_time", "s", "How long the last PING to a client and its PONG were under way.")
 	budgetUsed := m.number("edict.server.budget.usage", "By", "What is taken of the server's budget.")
 	budgetLimit := m.number("edict.server.budget.limit", "By", "The server's budget.")
+	away := m.number("edict.server.away", "{client}", "Clients that are away, and whose sessions wait for them.")
+	awayUsed := m.number("edict.server.away.usage", "By", "What is kept for clients that are away.")
+	journalUsed := m.number("edict.server.journal.usage", "By", "What is kept in the server's journal.")
+	journalLimit := m.number("edict.server.journal.limit", "By", "What may be kept in the server's journal.")
+	journalRecords := m.number("edict.server.journal.records", "{command}", "Commands in the server's journal.")
 	observeServer := func(o observer, sum *totals) {
 		serverTraffic.observe(o, sum.traffic, sum.commands.CreditWaits)
 		o.int(served, sum.served)
@@ -91,6 +96,15 @@ func (t *Telemetry) initInstruments(m *maker) {
 		}
 		o.int(budgetUsed, sum.budgetUsed)
 		o.int(budgetLimit, sum.budgetLimit)
+		o.int(away, sum.away)
+		o.int(awayUsed, sum.awayBytes)
+		if sum.journal != nil {
+			o.int(journalUsed, sum.journal.Bytes)
+			o.int(journalRecords, int64(sum.journal.Records))
+			if sum.journal.Limit > 0 {
+				o.int(journalLimit, sum.journal.Limit)
+			}
+		}
 	}
 
 	endpoints := m.number("edict.group.endpoints", "{endpoint}", "Endpoints by the state of their breaker.")

@@ -24,3 +24,15 @@ func (c *Conn) Queued() int {
 	defer c.writer.mu.Unlock()
 	return c.writer.pending.size + c.writer.lanes.size
 }
+
+// Kept returns how many bytes are kept for the peer, in case that the connection must be resumed, beside those that wait to be
+// written: it may have got them. 0 unless the Conn is Resumable.
+func (c *Conn) Kept() int {
+	c.writer.mu.Lock()
+	defer c.writer.mu.Unlock()
+	k := c.writer.replay
+	if k == nil || len(k.kept) == 0 {
+		return 0
+	}
+	return int(k.kept[len(k.kept)-1].end() - k.kept[0].start)
+}

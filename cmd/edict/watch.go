@@ -102,6 +102,13 @@ func show(screen *bytes.Buffer, s, last edict.Snapshot, rows int) {
 	fmt.Fprintf(screen, "%d connections, %d in flight, %d commands, %s a second, %d refused, budget %.3g of %.3g MiB\n",
 		len(s.Connections)+s.MoreConnections, s.InFlight, s.Total.Commands, rate, s.Total.Refused,
 		float64(s.BudgetUsed)/(1<<20), float64(s.BudgetLimit)/(1<<20))
+	if s.Away > 0 {
+		fmt.Fprintf(screen, "%d clients away, %.3g MiB kept for them\n", s.Away, float64(s.AwayBytes)/(1<<20))
+	}
+	if journal := s.Journal; journal != nil {
+		fmt.Fprintf(screen, "%d commands in the journal, %.3g of %.3g MiB\n",
+			journal.Records, float64(journal.Bytes)/(1<<20), float64(journal.Limit)/(1<<20))
+	}
 
 	table(screen, "CALLS\tSTATE\tAGE\tDEADLINE IN\tPEER", len(s.Calls), s.MoreCalls, rows, func(i int) string {
 		c := s.Calls[i]
