@@ -19,6 +19,7 @@ import (
 	"github.com/edict-go/edict/codec/msgpack"
 	"github.com/edict-go/edict/compression/s2"
 	"github.com/edict-go/edict/core"
+	"github.com/edict-go/edict/edicttest"
 	"github.com/edict-go/edict/internal/echo"
 	"github.com/edict-go/edict/transport"
 )
@@ -384,5 +385,49 @@ func BenchmarkUnaryLatencies(b *testing.B) {
 			client.Close()
 			server.Close()
 		})
+	}
+}
+
+// Of a client that is away a server tells that it is, and what it keeps for it; and how full its journal is.
+func TestWhatIsKeptIsTold(t *testing.T) {
+	atEmptySite(t, func(t *testing.T, s *site) {
+		kept := openJournal(t)
+		s.options = []edict.ServerOption{edict.WithResume(edict.Resume{Journal: kept})}
+		server := s.start()
+		client := s.client(edict.WithResume(edict.Resume{}))
+		wantSum(t, client)
+		stats := server.Stats()
+		if stats.Away != 0 || stats.AwayBytes != 0 {
+			t.Errorf("%d clients are away, and %d bytes are kept for them", stats.Away, stats.AwayBytes)
+		}
+		if size := stats.Journal; size == nil || size.Records != 1 || size.Bytes <= 0 || size.Limit != 256<<20 {
+			t.Errorf("of the journal: %+v", size)
+		}
+
+		waiting := later(client, t.Context(), wait{"until it is away"})
+		<-s.lab.started
+		s.network.Connections()[0].Stall(edicttest.ToClient)
+		text := later(client, t.Context(), repeat{"x", 10_000}) // written, and never acknowledged
+		synctest.Wait()
+		s.network.RefuseDials("site", true)
+		s.network.Connections()[0].Cut()
+		synctest.Wait()
+		stats = server.Stats()
+		if stats.Away != 1 || stats.AwayBytes < 10_000 || stats.AwayBytes > 20_000 {
+			t.Errorf("%d clients are away, and %d bytes are kept for them", stats.Away, stats.AwayBytes)
+		}
+		s.network.RefuseDials("site", false)
+		if got := <-text; got.err != nil {
+			t.Error(got.err)
+		}
+		if stats := server.Stats(); stats.Away != 0 || stats.AwayBytes != 0 {
+			t.Errorf("%d clients are away, and %d bytes are kept for them", stats.Away, stats.AwayBytes)
+		}
+		client.Close()
+		<-waiting
+	})
+	s := serve(t).server.Stats()
+	if s.Journal != nil {
+		t.Errorf("a journal that is not there: %+v", s.Journal)
 	}
 }

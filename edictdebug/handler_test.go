@@ -120,7 +120,7 @@ func TestEverythingIsEscaped(t *testing.T) {
 
 // However much there is, the page stays small, and says what it leaves out.
 func TestThePageIsBounded(t *testing.T) {
-	server := fake{more: 99_900, calls: make([]edict.CallSnapshot, edict.SnapshotCalls)}
+	server := fake{more: 99_900, stats: edict.ServerStats{Away: 4_321, Journal: &edict.JournalSize{Bytes: 3 << 20, Limit: 5 << 20, Records: 1_234}}, calls: make([]edict.CallSnapshot, edict.SnapshotCalls)}
 	for n := range 5000 {
 		connection := edict.ConnectionStats{InFlight: n}
 		connection.Address = fmt.Sprintf("peer-%d.", n)
@@ -128,7 +128,7 @@ func TestThePageIsBounded(t *testing.T) {
 		server.stats.Failures = append(server.stats.Failures, edict.Failure{Text: strings.Repeat("f", 500)})
 	}
 	for target, more := range map[string][]string{
-		"/":             {"and 99\u202f900 more", "and 4\u202f900 more", "and 4\u202f950 more", ">5\u202f000<", "peer-4999.", "peer-4900."},
+		"/":             {"and 99\u202f900 more", "and 4\u202f900 more", "and 4\u202f950 more", ">5\u202f000<", "peer-4999.", "peer-4900.", ">4\u202f321<", ">3 MiB<", "of 5 MiB", ">1\u202f234<"},
 		"/?format=json": {`"more_calls": 99900`, `"more_connections": 4900`, `"more_failures": 4950`, "peer-4999.", "peer-4900."},
 	} {
 		body := get(t, server, "GET", target).Body.String()

@@ -112,6 +112,9 @@ func TestFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if size := j.Size(); size.Limit != 2000 || size.Bytes <= 0 || size.Records != j.Stats().Commands || size.Bytes != j.Stats().Bytes {
+		t.Errorf("%+v", size)
+	}
 	j.Forget(core.SessionID{1}, []uint64{1, 2, 3})
 	if _, err := j.Begin(command(1, number)); err != nil {
 		t.Errorf("there is room again, and yet %v", err)

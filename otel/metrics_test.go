@@ -379,3 +379,34 @@ func TestAttributesAreBounded(t *testing.T) {
 		t.Errorf("only %d texts were looked at", looked)
 	}
 }
+
+// statsOnly is a server that tells what it was told.
+type statsOnly edict.ServerStats
+
+func (s statsOnly) Stats() edict.ServerStats { return edict.ServerStats(s) }
+
+// What is kept for clients is told; of a journal that several servers share once.
+func TestMetricsOfWhatIsKept(t *testing.T) {
+	c := collect(t, nil)
+	stats := statsOnly{Away: 2, AwayBytes: 500, Journal: &edict.JournalSize{Bytes: 1000, Limit: 4000, Records: 7}}
+	defer c.telemetry.ObserveServer("till", stats)()
+	defer c.telemetry.ObserveServer("till", stats)()
+	defer c.telemetry.ObserveServer("desk", statsOnly{})()
+	metrics := c.metrics()
+	for name, want := range map[string]float64{
+		"edict.server.away edict.name=till":            4,
+		"edict.server.away.usage edict.name=till":      1000,
+		"edict.server.journal.usage edict.name=till":   1000,
+		"edict.server.journal.limit edict.name=till":   4000,
+		"edict.server.journal.records edict.name=till": 7,
+		"edict.server.away edict.name=desk":            0,
+	} {
+		name, attributes, _ := strings.Cut(name, " ")
+		if p := at(t, metrics, name, attributes); p.value != want {
+			t.Errorf("%s{%s} is %v, want %v", name, attributes, p.value, want)
+		}
+	}
+	if points := points(metrics["edict.server.journal.usage"]); len(points) != 1 {
+		t.Errorf("servers without a journal tell of one: %v", points)
+	}
+}
