@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/rpcconv"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -75,14 +76,15 @@ func (d *Durations) Produce(context.Context) ([]metricdata.ScopeMetrics, error) 
 	var metrics []metricdata.Metrics
 	for _, of := range []struct {
 		*side
-		name, description string
-	}{
-		{&t.client, "rpc.client.call.duration", "Measures the duration of outbound remote procedure calls (RPC)."},
-		{&t.server, "rpc.server.call.duration", "Measures the duration of inbound remote procedure calls (RPC)."},
-	} {
+		called interface {
+			Name() string
+			Description() string
+			Unit() string
+		}
+	}{{&t.client, rpcconv.ClientCallDuration{}}, {&t.server, rpcconv.ServerCallDuration{}}} {
 		if points := of.points(d); len(points) > 0 {
 			metrics = append(metrics, metricdata.Metrics{
-				Name: of.name, Description: of.description, Unit: "s",
+				Name: of.called.Name(), Description: of.called.Description(), Unit: of.called.Unit(),
 				Data: metricdata.Histogram[float64]{DataPoints: points, Temporality: metricdata.CumulativeTemporality},
 			})
 		}
