@@ -236,6 +236,22 @@ func TestWatch(t *testing.T) {
 	line(t, "", "watch", "-n", "2", "-i", "10ms", address).want(t, exitFine,
 		`shop, up `+duration+`\n\d+ connections, \d+ in flight, \d+ commands, – a second.*\nCALLS +STATE +AGE +DEADLINE IN +PEER\nedict.Stats +running .*`+
 			`LATENCIES +COUNT .*Add +1 .*FAILURES +AGO .*command.failed .*there is no tea left.*CONNECTIONS .*\n\nshop, up .*, \d+ a second.*`)
+	// With --older it waits for a call that is, and edict.Stats is none.
+	ctx, leave := context.WithCancel(t.Context())
+	var hanging sync.WaitGroup
+	hanging.Go(func() { run(ctx, []string{"call", address, "Hang"}, streams{nil, io.Discard, io.Discard}) })
+	line(t, "", "watch", "-n", "1", "-i", "10ms", "--older", "30ms", address).want(t, exitFine,
+		`shop, up .*\nHang +running +([3-9]\d|\d{3}|\d+\.\d).*`)
+	w := watching{older: time.Second}
+	for command, want := range map[string]bool{edict.StatsName: false, "Hang": true} {
+		young := edict.CallSnapshot{Command: "Hang", Age: time.Second}
+		if old := (edict.CallSnapshot{Command: command, Age: time.Second + 1}); w.shows(&edict.Snapshot{Calls: []edict.CallSnapshot{old, young}}) != want {
+			t.Errorf("an old %s is shown: %v", command, !want)
+		}
+	}
+	leave()
+	hanging.Wait()
+	line(t, "", "watch", "--older", "-1s", address).want(t, exitUsage, `edict: --older: .*`)
 	var snapshot edict.Snapshot
 	if err := json.Unmarshal([]byte(line(t, "", "watch", "-n", "1", "--json", address).out), &snapshot); err != nil || snapshot.Name != "shop" || snapshot.Latencies["Add"].Count != 1 {
 		t.Errorf("%+v, %v", snapshot, err)
