@@ -13,9 +13,8 @@ import (
 
 	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/edictdebug"
-	"github.com/edict-go/edict/group"
-
 	"github.com/edict-go/edict/examples/shop/commands"
+	"github.com/edict-go/edict/group"
 	edictotel "github.com/edict-go/edict/otel"
 )
 
@@ -56,19 +55,30 @@ func runChild(s *settings, out io.Writer) error {
 // runWarehouse serves the commands of a warehouse.
 func runWarehouse(ctx context.Context, s *settings, t *telemetry, out io.Writer) error {
 	audit := commands.NewAudit(s.audit, s.fixed)
-	go audit.Run(ctx) // ends with the process
+	if s.fixed {
+		go audit.Run(ctx) // ends with the process
+	}
 	warehouse := commands.NewWarehouse(s.child, audit, func() { os.Exit(3) })
-	server := edict.NewServer(warehouse, commands.WarehouseCommands,
-		append(options(s, t), edict.WithServerInterceptors(warehouse.RefuseWhileFailing))...)
+	// What is turned away here was refused, so it is tried again elsewhere.
+	refuse := func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
+		if (call.Name == "Reserve" || call.Name == "Held") && warehouse.Failing() {
+			return edict.Errorf(edict.Unavailable, "the database does not answer")
+		}
+		return next(ctx)
+	}
+	server := edict.NewServer(warehouse, commands.WarehouseCommands, append(options(s, t), edict.WithServerInterceptors(refuse))...)
 	return serve(ctx, s, t, server, out)
 }
+
+// breaker opens sooner than usual, and closes sooner, so that one need not wait to see it.
+var breaker = group.Breaker{Interval: 2 * time.Second, OpenFor: 3 * time.Second}
 
 // runFront serves the commands of the front, which calls the warehouses.
 func runFront(ctx context.Context, s *settings, t *telemetry, out io.Writer) error {
 	groups := map[string]*group.Group[*commands.Warehouse]{}
 	dial := func(name string, hedge group.Hedge) (edict.Sender[*commands.Warehouse], error) {
 		g, err := group.Dial(ctx, commands.WarehouseCommands,
-			group.Config{Endpoints: group.Static(s.warehouses...), Hedge: hedge},
+			group.Config{Endpoints: group.Static(s.warehouses...), Breaker: breaker, Hedge: hedge},
 			edict.ClientConfig{Name: "front: " + name}, t.edict.ClientOption(),
 			edict.WithReconnect(edict.Reconnect{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond}))
 		if err != nil {

@@ -19,7 +19,7 @@ var WarehouseCommands = edict.Commands(
 // Articles are what there is.
 var Articles = []string{"tea", "jam", "scones", "butter", "cups", "spoons", "honey", "lemons", "sugar", "milk"}
 
-// Taxed articles are audited: each auditEvery-th that is held.
+// taxed are the articles that are audited: each auditEvery-th that is held.
 var taxed = map[string]bool{"tea": true}
 
 const auditEvery = 15
@@ -102,7 +102,7 @@ func (h Held) Exec(_ context.Context, warehouse *Warehouse) (int, error) {
 // Idempotent makes Held an edict.Idempotent.
 func (Held) Idempotent() bool { return true }
 
-// Fail makes a warehouse refuse all that is not Fail for some seconds, as one does that has lost its database.
+// Fail makes a warehouse refuse to hold and to tell for some seconds, as one does that has lost its database.
 type Fail struct{ Seconds int }
 
 // Exec runs at a warehouse.
@@ -116,15 +116,11 @@ func (f Fail) Exec(_ context.Context, warehouse *Warehouse) (string, error) {
 	return warehouse.Name + " fails", nil
 }
 
-// RefuseWhileFailing is a server's interceptor. What it turns away was refused, so it is tried again elsewhere.
-func (w *Warehouse) RefuseWhileFailing(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
+// Failing reports whether the warehouse fails at the moment. An interceptor of its server asks.
+func (w *Warehouse) Failing() bool {
 	w.mu.Lock()
-	failing := time.Now().Before(w.failsUntil)
-	w.mu.Unlock()
-	if failing && (call.Name == "Reserve" || call.Name == "Held") {
-		return edict.Errorf(edict.Unavailable, "the database does not answer")
-	}
-	return next(ctx)
+	defer w.mu.Unlock()
+	return time.Now().Before(w.failsUntil)
 }
 
 // Crash ends the process of a warehouse in the middle of what it does.
