@@ -59,6 +59,8 @@ func parse(arguments []string, out io.Writer) (*settings, error) {
 		return nil, fmt.Errorf("-port %d: between 0 and %d is possible", s.port, 65535-13)
 	case s.length < 0, s.audit < 0:
 		return nil, errors.New("times must be positive")
+	case s.child != "" && s.child != "front" && s.child != "stock-a" && s.child != "stock-b":
+		return nil, fmt.Errorf("-child %s: front, stock-a or stock-b", s.child)
 	case s.child != "" && (s.listen == "" || s.web == "" || s.collector == ""):
 		return nil, errors.New("-child needs -listen, -web and -collector")
 	case s.child == "front" && len(s.warehouses) == 0:
