@@ -53,7 +53,9 @@ func runLauncher(ctx context.Context, s *settings, out *log.Logger) (err error) 
 		return append([]string{"-child", p.name, "-listen", listen, "-web", web, "-collector", collector.address}, more...)
 	}
 	warehouse := func(offset int, disk time.Duration) func(*process) []string {
-		return func(p *process) []string { return child(p, offset, "-audit", disk.String(), fmt.Sprintf("-fixed=%v", s.fixed)) }
+		return func(p *process) []string {
+			return child(p, offset, "-audit", disk.String(), fmt.Sprintf("-fixed=%v", s.fixed))
+		}
 	}
 	first, err := k.open("stock-a", warehouse(2, fastDisk))
 	if err != nil {

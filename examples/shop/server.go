@@ -71,7 +71,7 @@ func runWarehouse(ctx context.Context, s *settings, t *telemetry, out io.Writer)
 }
 
 // breaker opens sooner than usual, and closes sooner, so that one need not wait to see it.
-var breaker = group.Breaker{Interval: 2 * time.Second, OpenFor: 3 * time.Second}
+var breaker = group.Breaker{Interval: 2 * time.Second, OpenFor: 2 * time.Second}
 
 // runFront serves the commands of the front, which calls the warehouses.
 func runFront(ctx context.Context, s *settings, t *telemetry, out io.Writer) error {
@@ -127,7 +127,8 @@ func replicas(name string, stats group.Stats) []commands.Replica {
 // options are what all servers have to be looked at.
 func options(s *settings, t *telemetry) []edict.ServerOption {
 	return []edict.ServerOption{
-		edict.ServerConfig{Name: s.child, AllowText: true}, t.edict.ServerOption(),
+		edict.ServerConfig{Name: s.child, AllowText: true},
+		t.edict.ServerOption(),
 		edict.WithReflection(), edict.WithRemoteStats(), edict.WithLatencies(),
 	}
 }

@@ -23,9 +23,9 @@ import (
 	"google.golang.org/grpc"
 )
 
-// How many traces are kept, the latest ones, and how many spans of each.
+// How many traces are kept, the latest ones, which are those of some fifteen seconds; and how many spans of each.
 const (
-	maxTraces = 10_000
+	maxTraces = 3_000
 	maxSpans  = 64
 )
 
