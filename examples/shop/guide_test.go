@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -167,6 +168,9 @@ var meanings = map[string]struct {
 	`edict bench 127.0.0.1:7403 Reserve '{"Article":"tea"}' -c 4 -d 1s`: {
 		`p99 ` + took + `, at most `, func(d []time.Duration) bool { return d[0] > 290*time.Millisecond },
 	},
+	"curl -s http://127.0.0.1:7411/metrics | grep -E '^(edict_group_retries|edict_client_connects|rpc_client_call_duration_seconds_count)'": {
+		`(?m)^edict_group_retries_total\{edict_name="holds"\} [1-9]`, func([]time.Duration) bool { return true },
+	},
 	"go run ./examples/shop": {
 		`orders: \d+, p50 ` + took + `, p99 ` + took + `, failed 0`,
 		func(d []time.Duration) bool { return d[1] > 250*time.Millisecond && d[0] < d[1]/2 },
@@ -184,6 +188,7 @@ type reader struct {
 	shop    *shop
 	network *program // the proxy, if it runs
 	proxied string   // what it listens at
+	trouble string   // the last command that was to make some
 }
 
 // The guide's command lines do what it says, on the service that it starts, and what is seen is what it shows, but for the
@@ -291,23 +296,39 @@ func (r *reader) right(s step, output string) error {
 }
 
 // do executes a command line in a shell, again and again until what is seen is right: some things take a moment, or
-// are only there at times.
+// are only there at times. On a machine that has much to do the trouble that the guide has made may be over before it
+// could be seen; then it is made again.
 func (r *reader) do(s step) {
 	r.t.Helper()
-	command := r.replaced(s.command)
+	if strings.Contains(s.command, " Crash") || strings.Contains(s.command, " Fail ") {
+		r.trouble = s.command
+	}
 	var output string
 	var wrong error
-	for began := time.Now(); time.Since(began) < 45*time.Second; {
-		shell := exec.CommandContext(r.t.Context(), "sh", "-c", command)
-		shell.Dir = "../.."
-		shell.WaitDelay = 10 * time.Second
-		all, _ := shell.CombinedOutput() // some commands of the guide fail, which is seen in what they print
-		output = string(all)
-		if wrong = r.right(s, output); wrong == nil {
-			return
+	for tried := range 4 {
+		if tried > 0 && r.trouble != "" && r.trouble != s.command {
+			r.shell(r.trouble)
+		}
+		for began := time.Now(); time.Since(began) < 10*time.Second; {
+			output = r.shell(s.command)
+			if wrong = r.right(s, output); wrong == nil {
+				return
+			}
 		}
 	}
 	r.t.Fatalf("%s: %v\n%s\nthe shop:\n%s", s.command, wrong, output, r.shop.said())
+}
+
+// shell executes a command line in the top folder, and returns what it prints.
+func (r *reader) shell(command string) string {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	shell := exec.CommandContext(ctx, "sh", "-c", r.replaced(command))
+	shell.Dir = "../.."
+	shell.WaitDelay = 10 * time.Second
+	output, _ := shell.CombinedOutput() // some commands of the guide fail, which is seen in what they print
+	return string(output)
 }
 
 // proxy starts the proxy in a terminal of its own.
