@@ -56,15 +56,17 @@ func WithWindow(bytes int) CallOption {
 	return callOption(func(s *callSettings) { s.window = bytes })
 }
 
-func settle(options []CallOption) callSettings {
+// settle puts the options into request, and returns where the metadata of the response is wanted, or nil.
+func settle[T any](request *Request[T], options []CallOption) (response *Metadata) {
 	if len(options) == 0 {
-		return callSettings{} // most calls; the one below is allocated
+		return nil // most calls; the settings below are allocated
 	}
 	s := new(callSettings)
 	for _, option := range options {
 		option.applyToCall(s)
 	}
-	return *s
+	request.Bulk, request.FailFast, request.Window, request.Metadata = s.bulk, s.failFast, s.window, s.metadata
+	return s.response
 }
 
 // Call executes a command and returns its result. It waits until the command has ended, ctx ends or
@@ -72,15 +74,16 @@ func settle(options []CallOption) callSettings {
 // command ran. After a deadline that is as a rule OutcomeUnknown; Executed, if the server's word that
 // the command had failed by then came in time.
 func Call[T, R any](ctx context.Context, sender Sender[T], command Command[T, R], options ...CallOption) (R, error) {
-	settings := settle(options)
-	exchange, err := sender.Start(ctx, Request[T]{Command: command, Bulk: settings.bulk, FailFast: settings.failFast, Metadata: settings.metadata})
+	request := Request[T]{Command: command}
+	response := settle(&request, options)
+	exchange, err := sender.Start(ctx, request)
 	if err != nil {
 		var none R
 		return none, err
 	}
 	result, err := receive[R](exchange)
-	if settings.response != nil {
-		*settings.response = exchange.Metadata()
+	if response != nil {
+		*response = exchange.Metadata()
 	}
 	exchange.Close()
 	if err == io.EOF {
@@ -89,11 +92,10 @@ func Call[T, R any](ctx context.Context, sender Sender[T], command Command[T, R]
 	return result, err
 }
 
-func receive[R any](exchange Exchange) (R, error) {
+func receive[R any](exchange Exchange) (result R, err error) {
 	message, err := exchange.Receive()
 	if err != nil {
-		var none R
-		return none, err
+		return result, err
 	}
 	return core.Decode[R](message)
 }
@@ -189,14 +191,12 @@ func Upload[T, I, R any](ctx context.Context, sender Sender[T], command DuplexCo
 }
 
 func start[T, R any](ctx context.Context, sender Sender[T], request Request[T], options []CallOption) (*Invocation[R], error) {
-	settings := settle(options)
-	request.Bulk, request.FailFast, request.Window = settings.bulk, settings.failFast, settings.window
-	request.Metadata = settings.metadata
+	response := settle(&request, options)
 	exchange, err := sender.Start(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	i := &Invocation[R]{exchange: exchange, stream: request.Stream, response: settings.response}
+	i := &Invocation[R]{exchange: exchange, stream: request.Stream, response: response}
 	if ctx.Done() != nil {
 		// A caller that is not in Receive must hear of the end too, and the server through it.
 		i.stop = context.AfterFunc(ctx, func() { i.cancel(context.Cause(ctx)) })

@@ -352,8 +352,8 @@ func (c *call) Receive() (Message, error) {
 		return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
 	}
 	if c.stream { // a unary call has nothing before it is woken
-		if message, state := c.poll(); state != waiting {
-			return c.received(message, state)
+		if state := c.poll(); state != waiting {
+			return c.received(state)
 		}
 	}
 	for {
@@ -365,14 +365,14 @@ func (c *call) Receive() (Message, error) {
 			case <-c.done:
 			}
 		}
-		if message, state := c.poll(); state != waiting {
-			return c.received(message, state)
+		if state := c.poll(); state != waiting {
+			return c.received(state)
 		}
 		// Another reason than a frame: whoever has one sets it before it wakes the call.
 		if err := c.interrupted(); err != nil {
 			if c.client.Err() != nil { // no frame comes any more, but one may have come since poll looked
-				if message, state := c.poll(); state != waiting {
-					return c.received(message, state)
+				if state := c.poll(); state != waiting {
+					return c.received(state)
 				}
 			}
 			return Message{}, c.abandon(err)
@@ -380,31 +380,30 @@ func (c *call) Receive() (Message, error) {
 	}
 }
 
-// received returns what poll has found.
-func (c *call) received(message Message, state callState) (Message, error) {
+// received returns what poll has found. The message is put together here, and not handed on from one to the next:
+// it is too large for that to cost nothing.
+func (c *call) received(state callState) (Message, error) {
 	if state == over {
 		return Message{}, c.finish()
 	}
-	buffer := c.current.buffer
+	body, buffer := c.current.body, c.current.buffer
 	if buffer != nil {
-		message.Body = buffer.Join()
+		body = buffer.Join()
 	}
 	if c.stream {
-		c.credit(len(message.Body)) // what it was on the wire
+		c.credit(len(body)) // what it was on the wire
 	}
-	if buffer == nil {
-		c.got += len(message.Body)
-		return message, nil
-	}
-	if buffer.Compressed {
-		if err := c.inflate(buffer); err != nil {
-			return Message{}, c.abandon(err)
+	if buffer != nil {
+		if buffer.Compressed {
+			if err := c.inflate(buffer); err != nil {
+				return Message{}, c.abandon(err)
+			}
+			body = buffer.Bytes
 		}
-		message.Body = buffer.Bytes
+		c.client.account.Give(buffer.Uncharge()) // what was taken is the caller's
 	}
-	c.got += len(message.Body)
-	c.client.account.Give(buffer.Uncharge()) // what was taken is the caller's
-	return message, nil
+	c.got += len(body)
+	return Message{Body: body, Coder: c.coder}, nil
 }
 
 // inflate inflates a result. It waits for room for that.
@@ -448,28 +447,27 @@ const (
 	over                     // no more results, or a failure
 )
 
-// poll takes the next result, if there is one.
-func (c *call) poll() (Message, callState) {
+// poll takes the next result, if there is one, and makes it the current one.
+func (c *call) poll() callState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.head < len(c.queue) {
 		c.current = c.queue[c.head]
 		c.queue[c.head] = delivered{}
-		message := Message{Body: c.current.body, Coder: c.coder}
 		if c.head++; c.head == len(c.queue) {
 			c.queue, c.head = c.queue[:0], 0
 			c.sawEnd = c.ended
 		}
-		return message, taken
+		return taken
 	}
 	if c.ended {
 		c.sawEnd = true
-		return Message{}, over
+		return over
 	}
 	if c.failure != nil { // a result was dropped; the server goes on until it is told
-		return Message{}, over
+		return over
 	}
-	return Message{}, waiting
+	return waiting
 }
 
 // finish returns what a Receive after the last result returns.
