@@ -256,6 +256,11 @@ func TestWatch(t *testing.T) {
 	if err := json.Unmarshal([]byte(line(t, "", "watch", "-n", "1", "--json", address).out), &snapshot); err != nil || snapshot.Name != "shop" || snapshot.Latencies["Add"].Count != 1 {
 		t.Errorf("%+v, %v", snapshot, err)
 	}
+	for bytes, want := range map[int64]string{0: "0", 64 << 10: "0.0625", 99 << 20: "99", 1 << 30: "1024", 100 << 30: "102400"} {
+		if got := mebibytes(bytes); got != want {
+			t.Errorf("%d bytes: %s MiB", bytes, got)
+		}
+	}
 	var screen bytes.Buffer
 	evil := edict.Snapshot{MoreCalls: 7, Calls: []edict.CallSnapshot{{Command: "a\x1b[2Jb\nc" + strings.Repeat("d", 500)}, {}, {}}}
 	if show(&screen, evil, edict.Snapshot{}, 2); strings.Contains(screen.String(), "\x1b") || !strings.Contains(screen.String(), "a·[2Jb·cd") || !strings.Contains(screen.String(), "and 8 more") {

@@ -124,9 +124,9 @@ func show(screen *bytes.Buffer, s, last edict.Snapshot, rows int) {
 		name = "server"
 	}
 	fmt.Fprintf(screen, "%s, up %v%s\n", printable(name), short(s.Uptime), state)
-	fmt.Fprintf(screen, "%d connections, %d in flight, %d commands, %s a second, %d refused, budget %.3g of %.3g MiB\n",
+	fmt.Fprintf(screen, "%d connections, %d in flight, %d commands, %s a second, %d refused, budget %s of %s MiB\n",
 		len(s.Connections)+s.MoreConnections, s.InFlight, s.Total.Commands, rate, s.Total.Refused,
-		float64(s.BudgetUsed)/(1<<20), float64(s.BudgetLimit)/(1<<20))
+		mebibytes(s.BudgetUsed), mebibytes(s.BudgetLimit))
 
 	table(screen, "CALLS\tSTATE\tAGE\tDEADLINE IN\tPEER", len(s.Calls), s.MoreCalls, rows, func(i int) string {
 		c := s.Calls[i]
@@ -152,6 +152,15 @@ func show(screen *bytes.Buffer, s, last edict.Snapshot, rows int) {
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d\t%d\t%v", printable(c.Address), printable(c.State), printable(c.Name), printable(c.Principal),
 			printable(c.Codec), c.InFlight, c.Commands, short(c.Age))
 	})
+}
+
+// mebibytes returns a number of bytes in MiB, with three digits at least as far as there are any.
+func mebibytes(bytes int64) string {
+	size := float64(bytes) / (1 << 20)
+	if size >= 100 {
+		return fmt.Sprintf("%.0f", size)
+	}
+	return fmt.Sprintf("%.3g", size)
 }
 
 // table writes some rows of many, if there are any.

@@ -103,6 +103,10 @@ func TestWarehouse(t *testing.T) {
 		if warehouse.Failing() {
 			t.Error("it fails for ever")
 		}
+		_, _ = Fail{60}.Exec(t.Context(), warehouse)
+		if said, err := (Fail{0}).Exec(t.Context(), warehouse); said != "w works" || err != nil || warehouse.Failing() {
+			t.Error(said, err)
+		}
 		if _, err := (Crash{}).Exec(t.Context(), warehouse); err == nil || exits != 1 {
 			t.Error(err, exits)
 		}

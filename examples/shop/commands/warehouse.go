@@ -102,7 +102,7 @@ func (h Held) Exec(_ context.Context, warehouse *Warehouse) (int, error) {
 // Idempotent makes Held an edict.Idempotent.
 func (Held) Idempotent() bool { return true }
 
-// Fail makes a warehouse refuse to hold and to tell for some seconds, as one does that has lost its database.
+// Fail makes a warehouse refuse to hold and to tell for some seconds from now, as one does that has lost its database.
 type Fail struct{ Seconds int }
 
 // Exec runs at a warehouse.
@@ -113,6 +113,9 @@ func (f Fail) Exec(_ context.Context, warehouse *Warehouse) (string, error) {
 	warehouse.mu.Lock()
 	defer warehouse.mu.Unlock()
 	warehouse.failsUntil = time.Now().Add(time.Duration(f.Seconds) * time.Second)
+	if f.Seconds == 0 {
+		return warehouse.Name + " works", nil
+	}
 	return warehouse.Name + " fails", nil
 }
 
