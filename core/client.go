@@ -103,10 +103,8 @@ type Outgoing struct {
 	Encoder  CommandEncoder
 	Stream   bool
 	Inputs   CommandEncoder // of inputs; nil if the command takes none
-	Bulk     bool
-	Ordered  bool // no other command may overtake it
-	Window   int  // with which a stream begins, if it is more than the connection's; 0 is that
-	Metadata Metadata
+	Ordered  bool            // no other command may overtake it
+	Options  *RequestOptions // nil: none
 	ID       uint64 // the command's number for the server's journal; 0 is none
 	Encoded  []byte // more metadata, as SetEncodedMetadata makes it
 	Coder    any    // given back in each Message
@@ -152,13 +150,16 @@ func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
 	if out.Waiting == nil {
 		out.Waiting = ctx
 	}
+	if out.Options == nil {
+		out.Options = &NoOptions
+	}
 	call := c.newCall(ctx, &out)
 	if err := call.encode(&out); err != nil {
 		c.recycle(call)
 		return nil, named(err, out.Name)
 	}
 	if out.Stream {
-		if err := c.openWindow(out.Waiting, call, out.Window); err != nil {
+		if err := c.openWindow(out.Waiting, call, out.Options.Window); err != nil {
 			c.recycle(call)
 			return nil, named(err, out.Name)
 		}
