@@ -39,10 +39,10 @@ type ClientNext func(ctx context.Context, call *ClientCall) (Exchange, error)
 
 // ClientCall is a call as a ClientInterceptor sees it.
 type ClientCall struct {
-	Name     string // the command's name
-	Command  any    // the command itself
-	Stream   bool   // whether it has any number of results
-	Inputs   bool   // whether it takes inputs
+	Name    string // the command's name
+	Command any    // the command itself
+	Stream  bool   // whether it has any number of results
+	Inputs  bool   // whether it takes inputs
 	// RequestOptions are what the caller wants beside that. They may be changed; Metadata is not nil.
 	RequestOptions
 

@@ -97,17 +97,17 @@ type CommandEncoder interface {
 
 // Outgoing is a command as a Client sends it.
 type Outgoing struct {
-	Name     string // for errors
-	Number   uint16 // the number that the handshake gave to the name
-	Command  any
-	Encoder  CommandEncoder
-	Stream   bool
-	Inputs   CommandEncoder // of inputs; nil if the command takes none
-	Ordered  bool            // no other command may overtake it
-	Options  *RequestOptions // nil: none
-	ID       uint64 // the command's number for the server's journal; 0 is none
-	Encoded  []byte // more metadata, as SetEncodedMetadata makes it
-	Coder    any    // given back in each Message
+	Name    string // for errors
+	Number  uint16 // the number that the handshake gave to the name
+	Command any
+	Encoder CommandEncoder
+	Stream  bool
+	Inputs  CommandEncoder  // of inputs; nil if the command takes none
+	Ordered bool            // no other command may overtake it
+	Options *RequestOptions // nil: none
+	ID      uint64          // the command's number for the server's journal; 0 is none
+	Encoded []byte          // more metadata, as SetEncodedMetadata makes it
+	Coder   any             // given back in each Message
 	// Waiting, if not nil, bounds how long Start waits, and nothing else; else Start's context does. It ends when that
 	// does, at the latest.
 	Waiting context.Context

@@ -26,7 +26,7 @@ type call[T any] struct {
 	request  core.Request[T]
 	options  *core.RequestOptions // of request; kept when the call is reused
 	failFast bool                 // what the caller wants
-	only     string // the address of the endpoint that it is for; empty: any
+	only     string               // the address of the endpoint that it is for; empty: any
 
 	// Owned by the caller's goroutine.
 	tried    []*member[T] // that have failed since the last wait
