@@ -39,14 +39,12 @@ type ClientNext func(ctx context.Context, call *ClientCall) (Exchange, error)
 
 // ClientCall is a call as a ClientInterceptor sees it.
 type ClientCall struct {
-	Name     string // the command's name
-	Command  any    // the command itself
-	Stream   bool   // whether it has any number of results
-	Inputs   bool   // whether it takes inputs
-	Bulk     bool   // whether it gives way to others
-	FailFast bool   // whether it fails rather than wait for a connection
-	Window   int    // with which a stream is to begin, in bytes; 0 is the connection's
-	Metadata Metadata
+	Name    string // the command's name
+	Command any    // the command itself
+	Stream  bool   // whether it has any number of results
+	Inputs  bool   // whether it takes inputs
+	// RequestOptions are what the caller wants beside that. They may be changed; Metadata is not nil.
+	RequestOptions
 
 	encoded []byte   // what SetMetadata has set
 	space   [96]byte // for it: enough for a traceparent
@@ -198,19 +196,24 @@ func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error
 	if c.start != nil {
 		return c.intercept(ctx, index, &call)
 	}
+	options := call.Options
+	if options == nil {
+		options = &core.NoOptions
+	}
 	return c.life.start(ctx, &request{
-		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata,
+		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs, options: options,
 	})
 }
 
 // intercept starts a call by way of the interceptors.
 func (c *Client[T]) intercept(ctx context.Context, index int, call *Request[T]) (Exchange, error) {
 	name, _ := c.registry.Describe(index)
-	return c.start(ctx, &ClientCall{
-		Name: name, Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
-		Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, Metadata: call.Metadata.Clone(),
-	})
+	intercepted := &ClientCall{Name: name, Command: call.Command, Stream: call.Stream, Inputs: call.Inputs}
+	if call.Options != nil {
+		intercepted.RequestOptions = *call.Options
+	}
+	intercepted.Metadata = intercepted.Metadata.Clone()
+	return c.start(ctx, intercepted)
 }
 
 // send is what the innermost interceptor calls.
@@ -220,8 +223,8 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 		return nil, notRegistered(call.Command)
 	}
 	return c.life.start(ctx, &request{
-		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata, encoded: call.encoded,
+		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs, options: &call.RequestOptions,
+		encoded: call.encoded,
 	})
 }
 
