@@ -94,7 +94,7 @@ type keeper struct {
 
 // open starts a process.
 func (k *keeper) open(name string, command func(*process) []string) (*process, error) {
-	p := &process{name: name, out: k.out, command: command}
+	p := &process{name: name, out: k.out, command: command, deadFor: deadFor}
 	if err := p.start(); err != nil {
 		return nil, err
 	}

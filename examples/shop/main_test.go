@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
@@ -69,6 +72,49 @@ func TestServersEndWithTheLauncher(t *testing.T) {
 				t.Errorf("%s lives on at %s", name, address)
 			}
 		}
+	}
+}
+
+// A server that has ended is started again at the same addresses, until that succeeds.
+func TestServersAreStartedAgain(t *testing.T) {
+	var said bytes.Buffer // of keep, until it has returned
+	starts := 0
+	again := make(chan string, 1)
+	p := &process{name: "stock-a", out: log.New(&said, "", 0), deadFor: time.Millisecond}
+	p.command = func(p *process) []string {
+		starts++
+		switch starts {
+		case 1:
+			return []string{"-child", "stock-a", "-listen", "127.0.0.1:0", "-web", "127.0.0.1:0", "-collector", "127.0.0.1:1"}
+		case 2:
+			return []string{"-port", "-1"}
+		}
+		again <- p.address
+		return []string{"-child", "stock-a", "-listen", p.address, "-web", p.web, "-collector", "127.0.0.1:1"}
+	}
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	address := p.address
+	if err := p.running.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	kept := make(chan error, 1)
+	go func() { kept <- p.keep(ctx) }()
+	if got := <-again; got != address {
+		t.Errorf("at %s, and was at %s", got, address)
+	}
+	cancel()
+	if err := <-kept; err != nil {
+		t.Error(err)
+	}
+	pattern := `^\S+  stock-a \(process \d+\) has ended: signal: killed; in 1ms there is another one
+\S+  stock-a \(process \d+\) has ended: stock-a did not start: exit status 1; in 1ms there is another one
+\S+  stock-a is there again \(process \d+\)
+$`
+	if !regexp.MustCompile(pattern).MatchString(said.String()) {
+		t.Errorf("it says\n%s", &said)
 	}
 }
 

@@ -23,8 +23,9 @@ type process struct {
 	name    string
 	out     *log.Logger
 	command func(p *process) []string // its flags
+	deadFor time.Duration             // from its end until there is another one
 
-	// Static once start has returned: the next process has the same.
+	// Static once start has returned nil: the next process has the same, and others may ask.
 	address, web string
 
 	// Static after keeper.keep; nil before.
@@ -79,11 +80,11 @@ func (p *process) start() error {
 	words := strings.Fields(line)
 	if len(words) != 3 || words[0] != ready {
 		_ = cmd.Process.Kill() // an error means that it has ended
-		err := <-ended
-		ended <- err // for keep
-		return fmt.Errorf("%s did not start: %v", p.name, reason(err))
+		return fmt.Errorf("%s did not start: %s", p.name, reason(<-ended))
 	}
-	p.address, p.web = words[1], words[2]
+	if p.address == "" {
+		p.address, p.web = words[1], words[2]
+	}
 	return nil
 }
 
@@ -92,17 +93,18 @@ func (p *process) keep(ctx context.Context) error {
 	for {
 		select {
 		case err := <-p.ended:
-			p.out.Printf("%s  %s (process %d) has ended: %s; in %v there is another one", now(), p.name, p.running.Process.Pid, reason(err), deadFor)
+			p.out.Printf("%s  %s (process %d) has ended: %s; in %v there is another one", now(), p.name, p.running.Process.Pid, reason(err), p.deadFor)
 		case <-ctx.Done():
 			return p.end()
 		}
 		select {
-		case <-time.After(deadFor):
+		case <-time.After(p.deadFor):
 		case <-ctx.Done():
 			return nil
 		}
 		if err := p.start(); err != nil {
-			p.out.Printf("%s  %v", now(), err)
+			p.ended = make(chan error, 1)
+			p.ended <- err // so it is tried again
 		} else {
 			p.out.Printf("%s  %s is there again (process %d)", now(), p.name, p.running.Process.Pid)
 		}
