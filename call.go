@@ -15,6 +15,9 @@ type Sender[T any] = core.Sender[T]
 // Request is a command on its way to a Sender. See [core.Request].
 type Request[T any] = core.Request[T]
 
+// RequestOptions are what a Request has beside the command. See [core.RequestOptions].
+type RequestOptions = core.RequestOptions
+
 // Exchange is a call as a Sender started it. See [core.Exchange].
 type Exchange = core.Exchange
 
@@ -22,11 +25,8 @@ type Exchange = core.Exchange
 type CallOption interface{ applyToCall(*callSettings) }
 
 type callSettings struct {
-	metadata Metadata
+	request  core.RequestOptions
 	response *Metadata
-	bulk     bool
-	failFast bool
-	window   int
 }
 
 type callOption func(*callSettings)
@@ -35,7 +35,7 @@ func (o callOption) applyToCall(s *callSettings) { o(s) }
 
 // WithMetadata sends metadata with the command. It must not be changed until the call has returned.
 func WithMetadata(metadata Metadata) CallOption {
-	return callOption(func(s *callSettings) { s.metadata = metadata })
+	return callOption(func(s *callSettings) { s.request.Metadata = metadata })
 }
 
 // WithResponseMetadata stores in target, when the call has ended, what the server sent beside the
@@ -47,13 +47,13 @@ func WithResponseMetadata(target *Metadata) CallOption {
 // WithBulk lets the call's results and inputs give way to those of other calls on the connection, which
 // are interactive: a backup beside a user. Large messages always give way to small ones, so it is of
 // use for streams of small ones. It changes nothing else, and nothing about the command's execution.
-func WithBulk() CallOption { return callOption(func(s *callSettings) { s.bulk = true }) }
+func WithBulk() CallOption { return callOption(func(s *callSettings) { s.request.Bulk = true }) }
 
 // WithWindow lets a stream begin with a window of so many bytes, instead of growing to it: for one whose
 // results are wanted at once, over a long distance. The bytes are reserved in the Budget as long as the call goes on;
 // starting it waits for them. For calls of one result it means nothing.
 func WithWindow(bytes int) CallOption {
-	return callOption(func(s *callSettings) { s.window = bytes })
+	return callOption(func(s *callSettings) { s.request.Window = bytes })
 }
 
 // settle puts the options into request, and returns where the metadata of the response is wanted, or nil.
@@ -65,7 +65,7 @@ func settle[T any](request *Request[T], options []CallOption) (response *Metadat
 	for _, option := range options {
 		option.applyToCall(s)
 	}
-	request.Bulk, request.FailFast, request.Window, request.Metadata = s.bulk, s.failFast, s.window, s.metadata
+	request.Options = &s.request
 	return s.response
 }
 

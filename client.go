@@ -92,6 +92,14 @@ func (c *ClientCall) MetadataValue(key string) string {
 	return c.metadata.Get(key)
 }
 
+// options returns what few calls want.
+func (c *ClientCall) options() *core.RequestOptions {
+	if !c.Bulk && !c.FailFast && c.Window == 0 && len(c.metadata) == 0 {
+		return &core.NoOptions
+	}
+	return &core.RequestOptions{Bulk: c.Bulk, FailFast: c.FailFast, Window: c.Window, Metadata: c.metadata}
+}
+
 // encoded returns what SetMetadata has set.
 func (c *ClientCall) encoded() []byte {
 	if c.set == nil {
@@ -234,19 +242,23 @@ func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error
 	if c.start != nil {
 		return c.intercept(ctx, index, &call)
 	}
+	options := call.Options
+	if options == nil {
+		options = &core.NoOptions
+	}
 	return c.life.start(ctx, &request{
-		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.Metadata,
+		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs, options: options,
 	})
 }
 
 // intercept starts a call by way of the interceptors.
 func (c *Client[T]) intercept(ctx context.Context, index int, call *Request[T]) (Exchange, error) {
 	name, _ := c.registry.Describe(index)
-	return c.start(ctx, &ClientCall{
-		Name: name, index: int32(index), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs,
-		Bulk: call.Bulk, FailFast: call.FailFast, Window: call.Window, metadata: call.Metadata,
-	})
+	intercepted := &ClientCall{Name: name, index: int32(index), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs}
+	if o := call.Options; o != nil {
+		intercepted.Bulk, intercepted.FailFast, intercepted.Window, intercepted.metadata = o.Bulk, o.FailFast, o.Window, o.Metadata
+	}
+	return c.start(ctx, intercepted)
 }
 
 // send is what the innermost interceptor calls.
@@ -259,8 +271,8 @@ func (c *Client[T]) send(ctx context.Context, call *ClientCall) (Exchange, error
 		}
 	}
 	return c.life.start(ctx, &request{
-		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs,
-		bulk: call.Bulk, failFast: call.FailFast, window: call.Window, metadata: call.metadata, encoded: call.encoded(),
+		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs, options: call.options(),
+		encoded: call.encoded(),
 	})
 }
 

@@ -58,13 +58,12 @@ type connection struct {
 
 // request is a Request without its type parameter.
 type request struct {
-	index                          int
-	command                        any
-	stream, inputs, bulk, failFast bool
-	window                         int
-	metadata                       Metadata
-	id                             uint64 // the command's number for the server's journal; 0 is none
-	encoded                        []byte // more metadata
+	index          int
+	command        any
+	stream, inputs bool
+	options        *core.RequestOptions // not nil
+	id             uint64               // the command's number for the server's journal; 0 is none
+	encoded        []byte               // more metadata
 }
 
 // begin connects: once, or as long as ctx and the settings allow.
@@ -293,9 +292,8 @@ func (c *connection) start(ctx, waiting context.Context, call *request) (Exchang
 	}
 	return c.engine.Start(ctx, core.Outgoing{
 		Name: command.Name, Number: uint16(call.index), Command: call.command, Encoder: command.Encoder.Command,
-		Stream: call.stream, Inputs: command.Encoder.Input, Bulk: call.bulk, Ordered: command.Encoder.Ordered,
-		Window: call.window, Metadata: call.metadata, Encoded: call.encoded, ID: c.number(call),
-		Coder: command.Encoder.Result, Waiting: waiting,
+		Stream: call.stream, Inputs: command.Encoder.Input, Ordered: command.Encoder.Ordered,
+		Options: call.options, Encoded: call.encoded, ID: c.number(call), Coder: command.Encoder.Result, Waiting: waiting,
 	})
 }
 

@@ -22,7 +22,7 @@ func TestPagesQuoteTheExamples(t *testing.T) {
 		"README.md":         {10, []string{"example*_test.go", "group/example*_test.go", "examples/calc/*/*.go", "bridge/grpc/example_test.go", "otel/example_test.go"}},
 		"docs/resume.md":    {3, []string{"example*_test.go"}},
 		"docs/telemetry.md": {6, []string{"otel/example_test.go"}},
-		"docs/operating.md": {2, []string{"edictdebug/example_test.go", "dynamic/example_test.go", "example_reflection_test.go"}},
+		"docs/operating.md": {3, []string{"examples/shop/commands/*.go", "edictdebug/example_test.go", "dynamic/example_test.go", "example_reflection_test.go"}},
 		"docs/text.md":      {1, []string{"textmode_test.go"}},
 		"docs/from-grpc.md": {6, []string{"bridge/grpc/example_test.go", "examples/grpc/*.go"}},
 	} {

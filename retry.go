@@ -46,7 +46,7 @@ func (l *life) startSteady(ctx context.Context, call *request) (Exchange, error)
 	var err error
 	if c.connection == nil {
 		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
-	} else if call.failFast && !c.connection.carrier.Attached() {
+	} else if call.options.FailFast && !c.connection.carrier.Attached() {
 		return nil, c.final(&Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection: it is being resumed"})
 	} else if c.exchange, err = c.connection.start(ctx, ctx, &c.request); err == nil {
 		return c, nil
@@ -144,7 +144,7 @@ func (c *steadyCall) suspend(failure *Error, interrupt context.CancelCauseFunc) 
 // next returns the connection after the one that the call was on. Its errors end the call.
 func (c *steadyCall) next(waiting context.Context, failure *Error) (*connection, error) {
 	supervisor := c.life.supervisor
-	if c.request.failFast {
+	if c.request.options.FailFast {
 		next, err := supervisor.Try(c.connection)
 		if err != nil && c.connection != nil {
 			return nil, failure

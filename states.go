@@ -55,7 +55,9 @@ func WithStateObserver(observer func(StateChange)) DialOption {
 
 // WithFailFast lets a call fail at once, Unavailable and NotSent, if there is no connection at the moment,
 // instead of waiting for one. It matters with WithReconnect only.
-func WithFailFast() CallOption { return callOption(func(s *callSettings) { s.failFast = true }) }
+func WithFailFast() CallOption {
+	return callOption(func(s *callSettings) { s.request.FailFast = true })
+}
 
 // State returns the client's present state.
 func (c *Client[T]) State() State { return c.life.states.Present().To }

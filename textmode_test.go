@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -115,6 +117,39 @@ func TestTextMode(t *testing.T) {
 	if failures := b.server.Stats().FailureCounts; failures[core.FailureHandshake]+failures[core.FailureTextLine] > 0 {
 		t.Errorf("%v", failures)
 	}
+}
+
+// The guide's line does what it says, with the nc that this machine has; without one, its Go equivalent does.
+func TestNetcat(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^    \$ (printf .* \| nc )127\.0\.0\.1 9000\n    (.*)$`).FindStringSubmatch(readFile(t, "docs/text.md"))
+	if line == nil {
+		t.Fatal("docs/text.md does not show it")
+	}
+	line[1] = strings.Replace(line[1], `"Add"`, `"add"`, 1) // as the commands of this test are called
+	b := serveAt(t, "tcp://127.0.0.1:0", nil, nil, allowText)
+	k := b.talker()
+	if _, err := exec.LookPath("nc"); err != nil {
+		k.say(strings.TrimSuffix(strings.TrimPrefix(line[1], "printf '"), `\n' | nc `))
+		k.finish()
+		k.wantHear(line[2], "")
+		return
+	}
+	host, port, _ := net.SplitHostPort(k.conn.RemoteAddr().String())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	shell := exec.CommandContext(ctx, "sh", "-c", line[1]+host+" "+port)
+	out, err := shell.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := bufio.NewReader(out).ReadString('\n'); got != line[2]+"\n" || err != nil {
+		t.Errorf("nc prints %q, %v; want %s", got, err, line[2])
+	}
+	_ = b.server.Close() // which ends those kinds of nc that don't end by themselves
+	_ = shell.Wait()     // the code differs too
 }
 
 // What is wrong with a line is told, and the connection goes on.

@@ -72,7 +72,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	pooled.started = c.now()
 	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
 	if out.Inputs != nil {
-		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Bulk)
+		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Options.Bulk)
 	}
 	return pooled
 }
@@ -131,7 +131,7 @@ func (c *call) send(out *Outgoing) *Error {
 	if out.Inputs != nil {
 		frame.Flags |= FlagInputs
 	}
-	if out.Bulk {
+	if out.Options.Bulk {
 		frame.Flags |= FlagBulk
 	}
 	if out.ID != 0 {
@@ -145,7 +145,7 @@ func (c *call) send(out *Outgoing) *Error {
 		frame.Flags |= FlagTimeout
 		frame.Timeout = left
 	}
-	if len(out.Metadata) > 0 || len(out.Encoded) > 0 {
+	if len(out.Options.Metadata) > 0 || len(out.Encoded) > 0 {
 		encoded, err := c.encodeMetadata(out)
 		if err != nil {
 			e := AsError(err)
@@ -173,10 +173,10 @@ func (c *call) send(out *Outgoing) *Error {
 
 // encodeMetadata returns the encoding of all metadata of the command. It is valid until the call is recycled.
 func (c *call) encodeMetadata(out *Outgoing) ([]byte, error) {
-	if len(out.Metadata) == 0 {
+	if len(out.Options.Metadata) == 0 {
 		return out.Encoded, CheckMetadata(out.Encoded)
 	}
-	encoded, err := AppendMetadata(append(c.header[:0], out.Encoded...), out.Metadata)
+	encoded, err := AppendMetadata(append(c.header[:0], out.Encoded...), out.Options.Metadata)
 	if err == nil && len(out.Encoded) > 0 {
 		err = CheckMetadata(encoded)
 	}

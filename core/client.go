@@ -97,19 +97,17 @@ type CommandEncoder interface {
 
 // Outgoing is a command as a Client sends it.
 type Outgoing struct {
-	Name     string // for errors
-	Number   uint16 // the number that the handshake gave to the name
-	Command  any
-	Encoder  CommandEncoder
-	Stream   bool
-	Inputs   CommandEncoder // of inputs; nil if the command takes none
-	Bulk     bool
-	Ordered  bool // no other command may overtake it
-	Window   int  // with which a stream begins, if it is more than the connection's; 0 is that
-	Metadata Metadata
-	ID       uint64 // the command's number for the server's journal; 0 is none
-	Encoded  []byte // more metadata, as SetEncodedMetadata makes it
-	Coder    any    // given back in each Message
+	Name    string // for errors
+	Number  uint16 // the number that the handshake gave to the name
+	Command any
+	Encoder CommandEncoder
+	Stream  bool
+	Inputs  CommandEncoder  // of inputs; nil if the command takes none
+	Ordered bool            // no other command may overtake it
+	Options *RequestOptions // nil: none
+	ID      uint64          // the command's number for the server's journal; 0 is none
+	Encoded []byte          // more metadata, as SetEncodedMetadata makes it
+	Coder   any             // given back in each Message
 	// Waiting, if not nil, bounds how long Start waits, and nothing else; else Start's context does. It ends when that
 	// does, at the latest.
 	Waiting context.Context
@@ -152,13 +150,16 @@ func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
 	if out.Waiting == nil {
 		out.Waiting = ctx
 	}
+	if out.Options == nil {
+		out.Options = &NoOptions
+	}
 	call := c.newCall(ctx, &out)
 	if err := call.encode(&out); err != nil {
 		c.recycle(call)
 		return nil, named(err, out.Name)
 	}
 	if out.Stream {
-		if err := c.openWindow(out.Waiting, call, out.Window); err != nil {
+		if err := c.openWindow(out.Waiting, call, out.Options.Window); err != nil {
 			c.recycle(call)
 			return nil, named(err, out.Name)
 		}

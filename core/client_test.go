@@ -286,7 +286,7 @@ func goAway(position core.Position, e *core.Error) core.Frame {
 func TestAUnaryCall(t *testing.T) {
 	talk(t, core.ClientConfig{}, func(c *conversation) {
 		out := unary("hello")
-		out.Metadata = core.Metadata{"tenant": {"seven"}}
+		out.Options = &core.RequestOptions{Metadata: core.Metadata{"tenant": {"seven"}}}
 		ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
 		defer cancel()
 		exchange := c.start(ctx, out)
@@ -338,7 +338,7 @@ func TestACommandThatCanNotBeEncodedIsNotSent(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		tooMuch := unary("x")
-		tooMuch.Metadata = core.Metadata{"big": {strings.Repeat("x", core.MaxMetadataBytes)}}
+		tooMuch.Options = &core.RequestOptions{Metadata: core.Metadata{"big": {strings.Repeat("x", core.MaxMetadataBytes)}}}
 		_, err = c.client.Start(c.Context(), tooMuch)
 		if !errors.Is(err, core.ResourceExhausted) || core.OutcomeOf(err) != core.NotSent {
 			t.Errorf("got %v", err)

@@ -165,13 +165,13 @@ func TestACompressedCommand(t *testing.T) {
 		ctx, cancel := context.WithTimeout(c.Context(), time.Second)
 		defer cancel()
 		out := unary(strings.Repeat("a", 300))
-		out.Metadata = core.Metadata{"key": {strings.Repeat("m", 200)}}
+		out.Options = &core.RequestOptions{Metadata: core.Metadata{"key": {strings.Repeat("m", 200)}}}
 		exchange := c.start(ctx, out)
 		frame := c.wantSent("the command", core.KindCommand)
 		if frame.Flags != core.FlagCompressed|core.FlagMetadata|core.FlagTimeout || len(frame.Body) > 10 || frame.Timeout != time.Second {
 			t.Errorf("sent %+v", frame)
 		}
-		if got, err := core.DecodeMetadata(frame.Metadata); err != nil || got.Get("key") != out.Metadata.Get("key") {
+		if got, err := core.DecodeMetadata(frame.Metadata); err != nil || got.Get("key") != out.Options.Metadata.Get("key") {
 			t.Errorf("metadata %q, %v", frame.Metadata, err)
 		}
 		c.says(lastResult(frame.Sequence, "plain"))

@@ -19,6 +19,15 @@ type Request[T any] struct {
 	// Stream is true if the caller takes any number of results, Inputs if it sends inputs.
 	Stream bool
 	Inputs bool
+	// Options are what the caller wants beside that; nil is nothing. They are not changed until the call is closed.
+	// They are apart, so that a Request fits into registers: see benchmarks/FINDINGS.md.
+	Options *RequestOptions
+
+	_ [0]func(T) // binds the request to T
+}
+
+// RequestOptions are what few calls want. The zero RequestOptions are those of a call without any.
+type RequestOptions struct {
 	// Bulk lets the call's results and inputs give way to those of other calls.
 	Bulk bool
 	// FailFast lets the call fail if there is no connection now, instead of waiting for one.
@@ -28,9 +37,10 @@ type Request[T any] struct {
 	Window int
 	// Metadata goes with the command; nil is none.
 	Metadata Metadata
-
-	_ [0]func(T) // binds the request to T
 }
+
+// NoOptions are those of calls whose Request has none. They must not be changed.
+var NoOptions RequestOptions
 
 // Exchange is a call that has been started. It belongs to one goroutine, except for Cancel; Send and
 // CloseSend may belong to another one than the rest.

@@ -153,17 +153,20 @@ func call(ctx context.Context, client *edict.Client[any], name string, body []by
 }
 
 // Option changes one call.
-type Option func(*edict.Request[any])
+type Option func(*edict.RequestOptions)
 
 // WithMetadata sends metadata with the command.
 func WithMetadata(metadata edict.Metadata) Option {
-	return func(r *edict.Request[any]) { r.Metadata = metadata }
+	return func(o *edict.RequestOptions) { o.Metadata = metadata }
 }
 
 func request(name string, body []byte, stream, inputs bool, options []Option) edict.Request[any] {
 	r := edict.Request[any]{Command: codec.RawCommand{Name: name, Body: body}, Stream: stream, Inputs: inputs}
+	if len(options) > 0 {
+		r.Options = new(edict.RequestOptions)
+	}
 	for _, option := range options {
-		option(&r)
+		option(r.Options)
 	}
 	return r
 }

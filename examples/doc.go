@@ -13,4 +13,7 @@
 //   - group is a client of several servers that are killed, added and shut down, and who serves what.
 //   - exactly-once is a bank whose server is killed again and again: every transfer is made once, and those
 //     that were cut off are settled.
+//
+// Some are modules of their own, because of what they need: grpc is a gRPC service that goes over to Edict, otel shows
+// what OpenTelemetry sees, and shop is three processes in which something is slow, for the guide docs/operating.md.
 package examples

@@ -24,7 +24,7 @@ func TestBroadcast(t *testing.T) {
 			if m.address == "b" {
 				return "", says(core.NotFound, core.Executed)
 			}
-			return m.address + request.Metadata.Get("x"), nil
+			return m.address + request.Options.Metadata.Get("x"), nil
 		}
 		for _, m := range f.at("d") {
 			m.Set(delegate.Reconnecting, 0, io.ErrUnexpectedEOF)

@@ -24,8 +24,9 @@ type call[T any] struct {
 	group    *Group[T]
 	ctx      context.Context
 	request  core.Request[T]
-	failFast bool
-	only     string // the address of the endpoint that it is for; empty: any
+	options  *core.RequestOptions // of request; kept when the call is reused
+	failFast bool                 // what the caller wants
+	only     string               // the address of the endpoint that it is for; empty: any
 
 	// Owned by the caller's goroutine.
 	tried    []*member[T] // that have failed since the last wait
@@ -60,11 +61,15 @@ type attempt[T any] struct {
 func (g *Group[T]) newCall(ctx context.Context, request core.Request[T]) *call[T] {
 	c, ok := g.calls.Get().(*call[T])
 	if !ok {
-		c = &call[T]{group: g}
+		c = &call[T]{group: g, options: new(core.RequestOptions)} // not a part of the call: a finalizer suffers no cycles
 		runtime.SetFinalizer(c, (*call[T]).forget)
 	}
 	c.ctx, c.request, c.attempts = ctx, request, 1
-	c.failFast, c.request.FailFast = request.FailFast, true // so that the group can choose another connection
+	if request.Options != nil {
+		*c.options = *request.Options
+	}
+	c.failFast, c.options.FailFast = c.options.FailFast, true // so that the group can choose another connection
+	c.request.Options = c.options
 	return c
 }
 
@@ -77,12 +82,13 @@ func (c *call[T]) forget() {
 
 // recycle gives back a call that no one else knows of.
 func (c *call[T]) recycle() {
-	g, tried := c.group, c.tried
+	g, tried, options := c.group, c.tried, c.options
 	clear(tried[:cap(tried)])
 	if c.request.Inputs {
 		return // another goroutine of the caller may be in Send
 	}
-	*c = call[T]{group: g, tried: tried[:0]}
+	*options = core.RequestOptions{}
+	*c = call[T]{group: g, tried: tried[:0], options: options}
 	g.calls.Put(c)
 }
 

@@ -137,7 +137,7 @@ func (f *fake) RoundTripTime() time.Duration { return time.Millisecond }
 // Start asks the test whether it fails, and lets it answer in a goroutine.
 func (f *fake) Start(ctx context.Context, request core.Request[*lab]) (core.Exchange, error) {
 	f.begun.Add(1)
-	if !request.FailFast {
+	if request.Options == nil || !request.Options.FailFast {
 		panic("a group's requests fail fast")
 	}
 	if f.State() != delegate.Ready {

@@ -61,7 +61,11 @@ func Dial(ctx context.Context, address string, options ...ClientOption) (*Client
 func NewClientConn[T any](sender edict.Sender[T], options ...ClientOption) *ClientConn {
 	c := &ClientConn{close: func() error { return nil }}
 	c.start = func(ctx context.Context, command any, stream, inputs bool, metadata core.Metadata) (core.Exchange, error) {
-		return sender.Start(ctx, edict.Request[T]{Command: command, Stream: stream, Inputs: inputs, Metadata: metadata})
+		request := edict.Request[T]{Command: command, Stream: stream, Inputs: inputs}
+		if len(metadata) > 0 {
+			request.Options = &edict.RequestOptions{Metadata: metadata}
+		}
+		return sender.Start(ctx, request)
 	}
 	if described, ok := sender.(interface{ Peer() core.Peer }); ok {
 		c.peer = described.Peer

@@ -236,9 +236,30 @@ func TestWatch(t *testing.T) {
 	line(t, "", "watch", "-n", "2", "-i", "10ms", address).want(t, exitFine,
 		`shop, up `+duration+`\n\d+ connections, \d+ in flight, \d+ commands, – a second.*\nCALLS +STATE +AGE +DEADLINE IN +PEER\nedict.Stats +running .*`+
 			`LATENCIES +COUNT .*Add +1 .*FAILURES +AGO .*command.failed .*there is no tea left.*CONNECTIONS .*\n\nshop, up .*, \d+ a second.*`)
+	// With --older it waits for a call that is, and edict.Stats is none.
+	ctx, leave := context.WithCancel(t.Context())
+	var hanging sync.WaitGroup
+	hanging.Go(func() { run(ctx, []string{"call", address, "Hang"}, streams{nil, io.Discard, io.Discard}) })
+	line(t, "", "watch", "-n", "1", "-i", "10ms", "--older", "30ms", address).want(t, exitFine,
+		`shop, up .*\nHang +running +([3-9]\d|\d{3}|\d+\.\d).*`)
+	w := watching{older: time.Second}
+	for command, want := range map[string]bool{edict.StatsName: false, "Hang": true} {
+		young := edict.CallSnapshot{Command: "Hang", Age: time.Second}
+		if old := (edict.CallSnapshot{Command: command, Age: time.Second + 1}); w.shows(&edict.Snapshot{Calls: []edict.CallSnapshot{old, young}}) != want {
+			t.Errorf("an old %s is shown: %v", command, !want)
+		}
+	}
+	leave()
+	hanging.Wait()
+	line(t, "", "watch", "--older", "-1s", address).want(t, exitUsage, `edict: --older: .*`)
 	var snapshot edict.Snapshot
 	if err := json.Unmarshal([]byte(line(t, "", "watch", "-n", "1", "--json", address).out), &snapshot); err != nil || snapshot.Name != "shop" || snapshot.Latencies["Add"].Count != 1 {
 		t.Errorf("%+v, %v", snapshot, err)
+	}
+	for bytes, want := range map[int64]string{0: "0", 64 << 10: "0.0625", 99 << 20: "99", 1 << 30: "1024", 100 << 30: "102400"} {
+		if got := mebibytes(bytes); got != want {
+			t.Errorf("%d bytes: %s MiB", bytes, got)
+		}
 	}
 	var screen bytes.Buffer
 	evil := edict.Snapshot{MoreCalls: 7, Calls: []edict.CallSnapshot{{Command: "a\x1b[2Jb\nc" + strings.Repeat("d", 500)}, {}, {}}}
@@ -465,7 +486,8 @@ func TestTheGuidesLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(guide), -1)
-	lines := 0
+	lines, used := 0, map[string]bool{"proxy": true} // which examples/shop goes through: it does not end
+	lock := filepath.Join(t.TempDir(), "commands.lock")
 	for _, block := range blocks {
 		for _, command := range strings.Split(strings.TrimSpace(block[1]), "\n") {
 			before, command, _ := strings.Cut(strings.TrimPrefix(command, "$ "), "edict ")
@@ -479,14 +501,24 @@ func TestTheGuidesLines(t *testing.T) {
 				arguments = append(arguments, strings.Trim(argument, "'"))
 			}
 			lines++
-			got := line(t, input, append(arguments[:1:1], replaced(arguments[1:], "127.0.0.1:9000", address)...)...)
+			rest := replaced(replaced(arguments[1:], "127.0.0.1:9000", address), "./commands", "./internal/shop")
+			if arguments[0] == "lock" {
+				rest = append(rest, "-f", lock)
+			}
+			used[arguments[0]] = true
+			got := line(t, input, append(arguments[:1:1], rest...)...)
 			if got.code != exitFine || got.out == "" {
 				t.Errorf("%s: %+v", command, got)
 			}
 		}
 	}
-	if lines < 8 {
+	if lines < 11 {
 		t.Errorf("only %d lines", lines)
+	}
+	for _, command := range []string{"ping", "info", "commands", "call", "bench", "watch", "lock", "proxy"} {
+		if !used[command] {
+			t.Errorf("the guide does not show edict %s", command)
+		}
 	}
 }
 

@@ -87,19 +87,17 @@ func (r *reader) room() []byte {
 	return r.buffer[r.end:]
 }
 
-// filled takes count bytes that a read has put into room, and reports whether it was all there was
-// room for.
-func (r *reader) filled(count int) bool {
+// filled takes count bytes that a read has put into room.
+func (r *reader) filled(count int) {
 	r.end += count
 	if r.end < len(r.buffer) {
-		return false
+		return
 	}
 	if len(r.buffer) < largestReadBuffer {
 		larger := make([]byte, 2*len(r.buffer))
 		r.end = copy(larger, r.buffer[r.start:r.end])
 		r.start, r.buffer = 0, larger
 	}
-	return true
 }
 
 // readAll reads from conn until it ends and calls handle after each read, to take what next has. It

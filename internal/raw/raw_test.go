@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -175,5 +176,52 @@ func BenchmarkStream(b *testing.B) {
 				b.Fatal(err)
 			}
 		})
+	}
+}
+
+// The end of a connection may come in the same wake-up of the poller as the data before it, and then there is no
+// other: a read loop that did not look once more would wait for ever.
+func TestEndThatComesWithData(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var frames []byte
+	for range 50 {
+		frames = appendFrame(frames, operationEcho, 0, []byte("an answer that nobody waits for"))
+	}
+	for range 2000 {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- readAll(conn, func(r *reader) error {
+				for {
+					if frame, err := r.next(); frame == nil || err != nil {
+						return err
+					}
+				}
+			})
+		}()
+		if _, err := peer.Write(frames); err != nil {
+			t.Fatal(err)
+		}
+		peer.Close()
+		select {
+		case err := <-ended:
+			if err != io.EOF {
+				t.Fatal(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the end was not noticed")
+		}
+		conn.Close()
 	}
 }

@@ -10,10 +10,9 @@ import (
 
 // readRaw is readAll for a connection that is a plain socket. It reports false when conn isn't one.
 //
-// The whole loop runs inside one call of RawConn.Read, because that saves a system call per read:
-// conn.Read learns that a socket is empty by reading it once more, while here a read that came back
-// with less than it had room for has said so already. Nothing is lost in between: the runtime's
-// poller is edge-triggered, and it remembers an edge that comes before the wait for it.
+// The whole loop runs inside one call of RawConn.Read, which saves the runtime's part of a read per burst. It reads
+// until the socket is empty, also after a read that came back with less than it had room for: the peer's end may have come
+// in the same wake-up of the poller as the data before it, and then there is no other.
 func readRaw(conn net.Conn, r *reader, handle func(*reader) error) (bool, error) {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
@@ -39,12 +38,9 @@ func readRaw(conn net.Conn, r *reader, handle func(*reader) error) (bool, error)
 				failure = io.EOF
 				return true
 			}
-			full := r.filled(count)
+			r.filled(count)
 			if failure = handle(r); failure != nil {
 				return true
-			}
-			if !full {
-				return false
 			}
 		}
 	})

@@ -355,7 +355,7 @@ func (s *simulation) warmUp() action {
 	return action{name: fmt.Sprintf("let client %d watch its shared context", l.number), claims: alone, do: func() {
 		l.warm = true
 		for range 70 {
-			_, err := l.client.Start(l.shared, edict.Request[*lab]{Command: bare{}, Metadata: tooLong})
+			_, err := l.client.Start(l.shared, edict.Request[*lab]{Command: bare{}, Options: &edict.RequestOptions{Metadata: tooLong}})
 			if edict.CodeOf(err) != edict.ResourceExhausted || edict.OutcomeOf(err) != edict.NotSent {
 				s.violated("a call with too much metadata ended with %v", err)
 			}

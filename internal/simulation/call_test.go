@@ -296,12 +296,12 @@ func (c *call) feed(invocation *edict.DuplexInvocation[letter, letter]) {
 
 // exchange takes a stream's results one by one, without the facade.
 func (c *call) exchange(command letter) {
-	request := edict.Request[*lab]{Command: list(command), Stream: true, Bulk: c.bulk}
+	request := edict.Request[*lab]{Command: list(command), Stream: true, Options: &edict.RequestOptions{Bulk: c.bulk}}
 	if c.inTurn {
 		request.Command = listInTurn(command)
 	}
 	if c.named() {
-		request.Metadata = c.name()
+		request.Options.Metadata = c.name()
 	}
 	exchange, err := sender{c}.Start(c.ctx, request)
 	if err != nil {
