@@ -266,7 +266,12 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
-	t.ctx = t.newContext()
+	if t.Intercepted() {
+		both := new(interceptedContext)
+		t.ctx, t.space = &both.commandContext, &both.call
+	} else {
+		t.ctx = new(commandContext)
+	}
 	t.ctx.connection, t.ctx.sequence, t.ctx.command, t.ctx.bulk = c, frame.Sequence, frame.Command, frame.Flags&core.FlagBulk != 0
 	if frame.Buffer != nil || frame.Flags&core.FlagCompressed != 0 {
 		t.buffer = frame.TakeBody()

@@ -38,16 +38,6 @@ type interceptedContext struct {
 	call Call
 }
 
-// newContext returns the context of a command that has come.
-func (t *task) newContext() *commandContext {
-	if !t.Intercepted() {
-		return new(commandContext)
-	}
-	both := new(interceptedContext)
-	t.space = &both.call
-	return &both.commandContext
-}
-
 // contextExtra has what only some commands need. Guarded by the context's mu, but for what is constant.
 type contextExtra struct {
 	deadline time.Time

@@ -13,15 +13,10 @@ import (
 	edictotel "github.com/edict-go/edict/otel"
 )
 
-// What a call that is not sampled allocates for telemetry, both sides together, is bounded: six are those of any
-// interceptors, one is for metadata, four for the SDK's spans, two for traceparent.
+// What a call that is not sampled allocates for telemetry, both sides together, is bounded: two are those of any
+// interceptors, four for the SDK's spans, four for traceparent. WithRatio leaves one beside the two: the context in which
+// nothing is sampled.
 func TestAllocationsOfAnUnsampledCall(t *testing.T) {
-	telemetry, err := edictotel.New(
-		edictotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))),
-		edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx := t.Context()
 	allocations := func(client *edict.Client[*echo.Receiver]) float64 {
 		return testing.AllocsPerRun(500, func() {
@@ -30,12 +25,30 @@ func TestAllocationsOfAnUnsampledCall(t *testing.T) {
 			}
 		})
 	}
+	telemetry := func(options ...edictotel.Option) *edictotel.Telemetry {
+		telemetry, err := edictotel.New(append(options,
+			edictotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))),
+			edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return telemetry
+	}
 	without := allocations(serveEcho(t, echo.MUS, nil))
-	with := allocations(serveEcho(t, echo.MUS, telemetry))
-	pass := allocations(serveEchoWith(t, echo.MUS,
-		[]edict.ServerOption{edict.WithServerInterceptors(passServer)}, []edict.DialOption{edict.WithClientInterceptors(passClient)}))
-	t.Logf("%v without, %v with interceptors that do nothing, %v with telemetry", without, pass, with)
-	if with-without > 13.5 {
-		t.Errorf("%v allocations without telemetry, %v with it", without, with)
+	for name, test := range map[string]struct {
+		client *edict.Client[*echo.Receiver]
+		most   float64
+	}{
+		"interceptors that do nothing": {serveEchoWith(t, echo.MUS,
+			[]edict.ServerOption{edict.WithServerInterceptors(passServer)}, []edict.DialOption{edict.WithClientInterceptors(passClient)}), 2.5},
+		"telemetry":               {serveEcho(t, echo.MUS, telemetry()), 10.5},
+		"WithRatio":               {serveEcho(t, echo.MUS, telemetry(edictotel.WithRatio(0))), 3.5},
+		"WithRatio and Durations": {serveEcho(t, echo.MUS, telemetry(edictotel.WithRatio(0), edictotel.WithDurations(edictotel.NewDurations()))), 3.5},
+	} {
+		with := allocations(test.client)
+		t.Logf("%v allocations without, %v with %s", without, with, name)
+		if with-without > test.most {
+			t.Errorf("%v allocations without, %v with %s", without, with, name)
+		}
 	}
 }

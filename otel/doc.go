@@ -47,6 +47,10 @@
 // calls cheap. Those of a parent that is recorded all the same (RecordOnly) are. WithUnsampledParents is for samplers
 // that decide otherwise than their parents. WithoutRoots leaves calls alone that belong to no trace.
 //
+// WithRatio begins a trace for a share of the calls that belong to none, and asks the sampler about those only. The other ones
+// have no span and send no traceparent. A server with WithRatio follows: it begins no trace, and where none comes nothing that a
+// command does is sampled, whoever makes the span. Its context has a trace ID for logs, which is the command's alone.
+//
 // # Metrics
 //
 // With the interceptors:
@@ -59,7 +63,8 @@
 //	edict.server.active_requests                           commands in their interceptors or Exec
 //
 // Their attributes are rpc.system.name and rpc.method, and those of durations have the status code, the outcome and
-// error.type too. A size is that of all messages of a call together.
+// error.type too. A size is that of all messages of a call together. The duration on a server begins when the command has come,
+// before it is decoded and has its turn; its span begins after that. Durations counts the two histograms without the SDK.
 //
 // From what clients, servers and groups count anyway, when a reader asks for it:
 //

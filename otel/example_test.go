@@ -92,6 +92,59 @@ func Example() {
 	// rpc.server.call.duration 2
 }
 
+// A program with many calls: a coin is tossed for each that belongs to no trace, before the SDK hears of it, and how long calls take
+// is counted without the SDK.
+func ExampleWithRatio() {
+	ctx := context.Background()
+	newReader := func(durations *edictotel.Durations) *sdkmetric.ManualReader { // one with an exporter takes the same option
+		return sdkmetric.NewManualReader(sdkmetric.WithProducer(durations))
+	}
+	exporter := tracetest.NewInMemoryExporter()
+
+	tracers := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())))
+	durations := edictotel.NewDurations(0.0001, 0.001, 0.01, 0.1, 1, 10)
+	reader := newReader(durations) // sdkmetric.WithProducer(durations)
+	telemetry, err := edictotel.New(
+		edictotel.WithTracerProvider(tracers), edictotel.WithRatio(0.01),
+		edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))), edictotel.WithDurations(durations))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer tracers.Shutdown(ctx)
+
+	listener := transport.NewMemory()
+	server := edict.NewServer(&Calc{slog.New(slog.DiscardHandler)}, CalcCommands, telemetry.ServerOption())
+	go server.Serve(listener)
+	defer server.Close()
+	client, err := edict.Dial(ctx, "memory", CalcCommands, telemetry.ClientOption(), edict.WithDialer(listener.Dial))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 100 {
+		if _, err := edict.Call(ctx, client, Divide{12, 3}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	client.Close()
+	if err := server.Shutdown(ctx); err != nil {
+		log.Fatal(err)
+	}
+	var metrics metricdata.ResourceMetrics
+	if err := reader.Collect(ctx, &metrics); err != nil {
+		log.Fatal(err)
+	}
+	for _, scope := range metrics.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if durations, ok := m.Data.(metricdata.Histogram[float64]); ok {
+				fmt.Println(m.Name, durations.DataPoints[0].Count)
+			}
+		}
+	}
+	// Output:
+	// rpc.client.call.duration 100
+	// rpc.server.call.duration 100
+}
+
 // What a server and its commands log belongs to the trace of the call, through OpenTelemetry's bridge for slog.
 func Example_logs() {
 	ctx := context.Background()

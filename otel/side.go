@@ -32,14 +32,14 @@ type side struct {
 
 // command is what is known of the calls with one name, so that a call has nothing to make but what differs.
 type command struct {
+	shards [8]shard // first, so that each has cache lines of its own
+
 	name       string
 	attributes []attribute.KeyValue
 	start      []trace.SpanStartOption
 	record     []metric.RecordOption
 	observe    metric.ObserveOption
 	results    [len(codeNames)][len(outcomeNames)]atomic.Pointer[result]
-
-	shards [8]shard
 }
 
 // shard is a part of what is counted of a command: each processor has one to itself, as a rule, for to write to a cache line
