@@ -30,8 +30,10 @@ func BenchmarkUnary(b *testing.B) {
 					sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.01))), sdktrace.WithBatcher(discard{}))
 				defer tracers.Shutdown(b.Context())
 				telemetry := func(more ...edictotel.Option) *edictotel.Telemetry {
-					telemetry, err := edictotel.New(append([]edictotel.Option{edictotel.WithTracerProvider(tracers),
-						edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))}, more...)...)
+					telemetry, err := edictotel.New(append([]edictotel.Option{
+						edictotel.WithTracerProvider(tracers),
+						edictotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))),
+					}, more...)...)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -41,8 +43,10 @@ func BenchmarkUnary(b *testing.B) {
 					{name: "without"},
 					{name: "with", telemetry: telemetry()},
 					{name: "ratio", telemetry: telemetry(all, edictotel.WithRatio(0.01), edictotel.WithDurations(edictotel.NewDurations()))},
-					{name: "pass", servers: []edict.ServerOption{edict.WithServerInterceptors(passServer)},
-						dials: []edict.DialOption{edict.WithClientInterceptors(passClient)}},
+					{
+						name: "pass", servers: []edict.ServerOption{edict.WithServerInterceptors(passServer)},
+						dials: []edict.DialOption{edict.WithClientInterceptors(passClient)},
+					},
 				}
 				for b.Loop() {
 					for _, c := range contenders {
