@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/compression/s2"
@@ -238,4 +241,84 @@ func TestWaitsAreCounted(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// An interceptor sees what goes with a command, may take it away, and may send another command.
+func TestWhatAClientInterceptorChanges(t *testing.T) {
+	got := make(chan edict.Metadata, 1)
+	b := serve(t, edict.WithServerInterceptors(func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
+		if call.HasMetadata() != (len(call.Metadata()) > 0) {
+			t.Errorf("HasMetadata is %v with %v", call.HasMetadata(), call.Metadata())
+		}
+		got <- call.Metadata()
+		return next(ctx)
+	}))
+	change := func(*edict.ClientCall) {}
+	client := b.client(edict.WithClientInterceptors(func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
+		change(call)
+		return next(ctx, call)
+	}))
+	given := edict.WithMetadata(edict.Metadata{"tenant": {"seven", "eight"}, "user": {"ada"}})
+	for name, test := range map[string]struct {
+		change func(*edict.ClientCall)
+		want   edict.Metadata
+		sum    int
+	}{
+		"nothing":       {func(*edict.ClientCall) {}, edict.Metadata{"tenant": {"seven", "eight"}, "user": {"ada"}}, 5},
+		"several":       {func(call *edict.ClientCall) { call.SetMetadata("Tenant", "1", "2") }, edict.Metadata{"tenant": {"1", "2"}, "user": {"ada"}}, 5},
+		"taken away":    {func(call *edict.ClientCall) { call.SetMetadata("tenant"); call.SetMetadata("USER") }, nil, 5},
+		"other command": {func(call *edict.ClientCall) { call.Command = add{20, 30} }, edict.Metadata{"tenant": {"seven", "eight"}, "user": {"ada"}}, 50},
+		"other type":    {func(call *edict.ClientCall) { call.Command = repeat{"1", 3} }, edict.Metadata{"tenant": {"seven", "eight"}, "user": {"ada"}}, 0},
+	} {
+		change = func(call *edict.ClientCall) {
+			test.change(call)
+			if metadata := call.Metadata(); metadata == nil || len(metadata) != len(test.want) ||
+				!slices.Equal(metadata["tenant"], test.want["tenant"]) || call.MetadataValue("TENANT") != test.want.Get("tenant") {
+				t.Errorf("%s: %v, %q on the client", name, metadata, call.MetadataValue("tenant"))
+			}
+		}
+		sum, err := edict.Call(t.Context(), client, add{2, 3}, given)
+		if test.sum != 0 && (sum != test.sum || err != nil) {
+			t.Errorf("%s: %d, %v", name, sum, err)
+		}
+		if metadata := <-got; !reflect.DeepEqual(metadata, test.want) {
+			t.Errorf("%s: %v on the server, want %v", name, metadata, test.want)
+		}
+	}
+}
+
+// The age of a command counts from its arrival; any number of interceptors see the same.
+func TestTheAgeOfACommand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for many := range 4 {
+			var ages []time.Duration
+			interceptors := make([]edict.ServerInterceptor, many)
+			for i := range interceptors {
+				interceptors[i] = func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
+					time.Sleep(time.Second) // of the bubble's clock
+					err := next(ctx)
+					ages = append(ages, call.Age())
+					return err
+				}
+			}
+			b := serve(t, edict.WithServerInterceptors(interceptors...))
+			client := b.client()
+			for range 3 {
+				wantSum(t, client)
+			}
+			if len(ages) != 3*many {
+				t.Fatalf("%d interceptors were called %d times", many, len(ages))
+			}
+			for _, age := range ages {
+				if age != time.Duration(many)*time.Second {
+					t.Errorf("%d interceptors: the age is %v", many, age)
+				}
+			}
+			client.Close()
+			b.server.Close()
+		}
+	})
+	if age := (&edict.ServerCall{}).Age(); age != 0 {
+		t.Errorf("the age of a fake is %v", age)
+	}
 }

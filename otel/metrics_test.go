@@ -1,6 +1,7 @@
 package edictotel_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/group"
@@ -408,5 +412,24 @@ func TestMetricsOfWhatIsKept(t *testing.T) {
 	}
 	if points := points(metrics["edict.server.journal.usage"]); len(points) != 1 {
 		t.Errorf("servers without a journal tell of one: %v", points)
+	}
+}
+
+// The exemplars of both histograms are of sampled calls: on each side its own span.
+func TestExemplars(t *testing.T) {
+	c := collect(t, nil)
+	b := serve(t, c.telemetry.ServerOption())
+	if _, err := edict.Call(t.Context(), b.client(c.telemetry.ClientOption()), add{2, 3}); err != nil {
+		t.Fatal(err)
+	}
+	b.end()
+	metrics := c.metrics()
+	for name, kind := range map[string]trace.SpanKind{
+		"rpc.client.call.duration": trace.SpanKindClient, "rpc.server.call.duration": trace.SpanKindServer,
+	} {
+		exemplars := metrics[name].Data.(metricdata.Histogram[float64]).DataPoints[0].Exemplars
+		if of := c.one(kind).SpanContext.SpanID(); len(exemplars) != 1 || !bytes.Equal(exemplars[0].SpanID, of[:]) {
+			t.Errorf("%s: %+v", name, exemplars)
+		}
 	}
 }
