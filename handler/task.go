@@ -19,7 +19,7 @@ type task struct {
 	cell       *cell // where the read loop finds ctx
 	executor   core.Executor
 	turn       *turn   // ordered commands only
-	number     *number // numbered commands only
+	number     *number // numbered commands that are remembered only
 	name       string
 
 	body   []byte       // the encoded command, in kept, or
