@@ -158,6 +158,9 @@ func makeClient[T any](address string, commands *Registry[T], options []DialOpti
 	if settings.resume != nil && settings.reconnect == nil {
 		settings.reconnect = &Reconnect{}
 	}
+	if settings.resume != nil && settings.identity == nil {
+		settings.identity = NewIdentity()
+	}
 	c := &Client[T]{registry: commands}
 	c.life = life{address: address, settings: settings, commands: commands}
 	for _, interceptor := range slices.Backward(settings.interceptors) {
@@ -298,6 +301,15 @@ func (c *Client[T]) Peer() Peer {
 		return connection.peer
 	}
 	return Peer{}
+}
+
+// Journal returns the name of the journal of the present connection's server, or of the last one's; zero if there is
+// none, or the client has no WithResume.
+func (c *Client[T]) Journal() JournalID {
+	if connection := c.life.present.Load(); connection != nil {
+		return connection.journal
+	}
+	return JournalID{}
 }
 
 // InFlight returns the number of commands that the server has not ended yet, on connections that come to

@@ -27,11 +27,8 @@ type life struct {
 	supervisor                           *delegate.Supervisor[*connection]
 	observing                            sync.WaitGroup // the observer's goroutine
 	attempts, connected, resumed, resent atomic.Uint64
-	numbers                              atomic.Uint64 // of the commands, for a server with a journal
 	forgetter                            forgetter
 	failures                             core.Failures
-
-	last *connection // whose session the next one may go on with; owned by whoever calls connect
 
 	mu    sync.Mutex    // guards the following; held briefly
 	known []*connection // those that have not ended, and maybe some that have
@@ -47,9 +44,9 @@ type connection struct {
 	unusable map[int]*core.Error // of those, why some can't be used on this connection
 	peer     Peer
 
-	ticket  *delegate.Ticket // to resume it with; nil if it can't be; owned by whoever calls life.connect
-	session core.SessionID
-	journal bool // the server remembers commands by their numbers
+	ticket    *delegate.Ticket // to resume it with; nil if it can't be; owned by whoever calls life.connect
+	resumable bool             // it can be
+	journal   JournalID        // of the server, which wants numbers; zero if it has none
 
 	agreed    agreed
 	since     time.Time
@@ -62,7 +59,7 @@ type request struct {
 	command        any
 	stream, inputs bool
 	options        *core.RequestOptions // not nil
-	id             uint64               // the command's number for the server's journal; 0 is none
+	number         uint64               // for servers with a journal; 0 is none
 	encoded        []byte               // more metadata
 }
 
@@ -123,7 +120,12 @@ func (l *life) connect(ctx context.Context, lost *connection, handshaking func()
 		WriteTimeout: l.settings.config.WriteTimeout, FrameTimeout: l.settings.config.FrameTimeout,
 	})
 	handshake := l.settings.handshake(definitions(l.commands), token)
-	l.askForSession(ctx, lost, &handshake)
+	handshake.Resumes = l.settings.resume != nil
+	if lost != nil {
+		if received, err := lost.carrier.Suspend(ctx); err == nil { // else it has ended
+			handshake.Resume, handshake.Received = lost.ticket, received
+		}
+	}
 	agreement, err := delegate.Connect(ctx, carrier, handshake)
 	if err == nil && agreement.Resumed {
 		err = lost.resume(ctx, carrier, agreement)
@@ -146,24 +148,7 @@ func (l *life) connect(ctx context.Context, lost *connection, handshaking func()
 		l.failures.Note(Failure{Code: core.FailureSessionLost, Text: reason, Peer: l.address})
 		lost.Forgo(&Error{Code: Unavailable, Message: "the session is lost: " + reason})
 	}
-	l.last = l.newConnection(carrier, agreement)
-	return l.last, nil
-}
-
-// askForSession lets a handshake ask for a session that can be resumed, the one of lost if there is one.
-func (l *life) askForSession(ctx context.Context, lost *connection, handshake *delegate.Config) {
-	handshake.Resumes = l.settings.resume != nil
-	switch {
-	case lost != nil:
-		if received, err := lost.carrier.Suspend(ctx); err == nil {
-			handshake.Resume, handshake.Received = lost.ticket, received
-			return
-		}
-		fallthrough // it has ended
-	case l.last != nil && l.last.journal && l.last.engine.Err() != nil:
-		// The connection can't be resumed, but the server remembers what became of its commands.
-		handshake.Resume, handshake.Received = l.last.ticket, delegate.NothingKept
-	}
+	return l.newConnection(carrier, agreement), nil
 }
 
 // resume lets the connection go on with the one that carrier has.
@@ -196,11 +181,10 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 	chosen, _ := codecNamed(l.settings.codecs, agreement.Codec) // Connect has seen that it was offered
 	c := &connection{
 		carrier: carrier, commands: l.commands.Bind(chosen), unusable: agreement.Unusable,
-		peer: peerOf(carrier.NetConn(), agreement), ticket: agreement.Ticket, journal: agreement.Journal,
+		peer: peerOf(carrier.NetConn(), agreement), ticket: agreement.Ticket, resumable: agreement.Ticket != nil, journal: agreement.Challenge.Journal,
 		agreed: agreedOf(&agreement), since: time.Now(),
 	}
-	if c.ticket != nil {
-		c.session = c.ticket.ID
+	if c.resumable {
 		carrier.Resumable(l.settings.resume.Bytes, func(error) {}) // the supervisor waits for Lost
 	}
 	for i, command := range c.commands {
@@ -229,6 +213,11 @@ func (l *life) newConnection(carrier *transport.Conn, agreement delegate.Agreeme
 		}
 	}
 	config.Changed = l.noteEnds(c, config.Changed)
+	if c.journal != (JournalID{}) { // before any command, and whether or not there will be one: it costs little
+		// An error means that the connection has ended.
+		_ = carrier.Post(core.Frame{Kind: core.KindIdentity, Body: agreement.Challenge.Prove(l.settings.identity.key().private)})
+		l.forgetter.moveTo(c)
+	}
 	c.engine = core.NewClient(carrier, config)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -299,10 +288,10 @@ func (c *connection) start(ctx, waiting context.Context, call *request) (Exchang
 
 // number returns the call's number if the server wants one, else 0.
 func (c *connection) number(call *request) uint64 {
-	if !c.journal {
+	if c.journal == (JournalID{}) {
 		return 0
 	}
-	return call.id
+	return call.number
 }
 
 // Done implements delegate.Link.

@@ -22,8 +22,9 @@ import (
 
 // rawClient speaks frames to a server, after a handshake as a client with the lab's commands.
 type rawClient struct {
-	t    testing.TB
-	conn *transport.Conn
+	t         testing.TB
+	conn      *transport.Conn
+	agreement delegate.Agreement
 }
 
 func (b *bench) rawClient(changes ...func(*delegate.Config)) *rawClient {
@@ -42,10 +43,11 @@ func (b *bench) rawClient(changes ...func(*delegate.Config)) *rawClient {
 	for _, change := range changes {
 		change(&config)
 	}
-	if _, err := delegate.Connect(context.Background(), carrier, config); err != nil {
+	agreement, err := delegate.Connect(context.Background(), carrier, config)
+	if err != nil {
 		b.t.Fatal(err)
 	}
-	return &rawClient{b.t, carrier}
+	return &rawClient{b.t, carrier, agreement}
 }
 
 func (c *rawClient) write(frame core.Frame) {

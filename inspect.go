@@ -347,7 +347,7 @@ func (l *life) details() ClientDetails {
 			ConnectionDetails: detailsOf(connection.peer, connection.carrier, &connection.agreed, connection.since),
 			InFlight:          connection.engine.InFlight(), Waiting: connection.engine.Waiting(), BudgetUsed: connection.engine.Used(),
 		}
-		c.RoundTrip, c.Resumable = connection.engine.RoundTripTime(), connection.session != core.SessionID{}
+		c.RoundTrip, c.Resumable = connection.engine.RoundTripTime(), connection.resumable
 		if connection.engine.AwayError() != nil {
 			c.State = delegate.Draining.String()
 		}

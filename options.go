@@ -132,6 +132,7 @@ type dialSettings struct {
 	insecureToken bool
 	reconnect     *Reconnect // nil: there is one connection only
 	observer      func(StateChange)
+	identity      *Identity // not nil if there is resume
 	// shapeDifferences are allowed in any case.
 	shapeDifferences bool
 }

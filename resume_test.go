@@ -373,7 +373,7 @@ func TestJournalForgets(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if stats := kept.Stats(); stats.Commands > 64 || stats.Sessions != 1 {
+		if stats := kept.Stats(); stats.Commands >= 64 {
 			t.Errorf("%+v", stats)
 		}
 	})

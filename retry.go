@@ -24,6 +24,7 @@ type steadyCall struct {
 	taken      int         // results that the caller has
 	repeats    int         // of those, results that are still to come once more
 	mayHaveRun bool        // an attempt has ended, and nobody knows whether the command ran
+	copies     bool        // it was sent again after that: some server may come to the first copy much later
 	failed     error       // what Receive returns from now on
 	resent     int         // times it was sent again
 
@@ -40,21 +41,54 @@ type steadyCall struct {
 // startSteady starts a call on the present connection, or the next one.
 func (l *life) startSteady(ctx context.Context, call *request) (Exchange, error) {
 	c := &steadyCall{life: l, ctx: ctx, request: *call, connection: l.present.Load()}
-	if l.settings.resume != nil && !isIdempotent(call.command) {
-		c.request.id = l.numbers.Add(1) // which only servers with a journal are told
+	if l.settings.resume != nil {
+		c.takeNumber()
 	}
 	var err error
 	if c.connection == nil {
 		err = &Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection yet"}
 	} else if call.options.FailFast && !c.connection.carrier.Attached() {
 		return nil, c.final(&Error{Code: Unavailable, Outcome: NotSent, Message: "there is no connection: it is being resumed"})
-	} else if c.exchange, err = c.connection.start(ctx, ctx, &c.request); err == nil {
+	} else if c.exchange, err = c.startOn(c.connection, ctx); err == nil {
 		return c, nil
 	}
 	if err = c.resume(err); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// takeNumber gives the command its number, of which only servers with a journal are told: the one that it has, if another
+// Sender has tried to execute it before, and else the next.
+func (c *steadyCall) takeNumber() {
+	identity, attempts := c.life.settings.identity, c.request.options.Attempts
+	switch {
+	case attempts == nil:
+		c.request.number = identity.next()
+	case attempts.ID.Number != 0 && attempts.ID.Client == identity.ID():
+		c.request.number = attempts.ID.Number
+	case !attempts.MayHaveRun: // else it is not for this client: see startOn
+		c.request.number = identity.next()
+		attempts.ID = CommandID{Client: identity.ID(), Number: c.request.number}
+	}
+	if isIdempotent(c.request.command) && c.request.number != 0 {
+		c.request.number |= core.Unrecorded
+	}
+}
+
+// startOn starts the call on a connection, unless that is to a server which does not know what became of the command, and
+// it may have run.
+func (c *steadyCall) startOn(connection *connection, waiting context.Context) (Exchange, error) {
+	attempts := c.request.options.Attempts
+	if attempts != nil && attempts.MayHaveRun && (c.request.number == 0 || connection.journal != attempts.Journal) {
+		return nil, &Error{Code: Unavailable, Outcome: NotSent, Message: "the server has another journal than the one that knows the command"}
+	}
+	c.copies = c.copies || c.mayHaveRun
+	exchange, err := connection.start(c.ctx, waiting, &c.request)
+	if attempts != nil && c.isRecorded() { // of what is not, there may be several attempts at once
+		attempts.Journal = connection.journal
+	}
+	return exchange, err
 }
 
 // again decides whether a call that has failed with err, because its connection is lost or takes no more
@@ -65,10 +99,10 @@ func (c *steadyCall) again(err *Error) bool {
 	}
 	switch err.Outcome {
 	case NotSent, Refused:
-		return c.taken == 0 || c.isNumbered() // then it had been sent again, for the rest of its results
+		return c.taken == 0 || c.isRecorded() // then it had been sent again, for the rest of its results
 	case OutcomeUnknown:
-		// Whether the next server knows the number is to be seen: see next.
-		return c.taken == 0 && isIdempotent(c.request.command) && !c.request.inputs || c.isNumbered()
+		// Whether the next server has the same journal is to be seen: see resume.
+		return c.taken == 0 && isIdempotent(c.request.command) && !c.request.inputs || c.isRecorded()
 	}
 	return false
 }
@@ -78,9 +112,14 @@ func isIdempotent(command any) bool {
 	return ok && idempotent.Idempotent()
 }
 
-// isNumbered reports whether the server of the call's connection remembers what becomes of the command.
-func (c *steadyCall) isNumbered() bool {
-	return c.request.id != 0 && c.connection != nil && c.connection.journal
+// isRecorded reports whether the server of the call's connection remembers what becomes of the command.
+func (c *steadyCall) isRecorded() bool {
+	return c.hasID() && c.request.number&core.Unrecorded == 0
+}
+
+// hasID reports whether the server of the call's connection knows the ID of the command.
+func (c *steadyCall) hasID() bool {
+	return c.request.number != 0 && c.connection != nil && c.connection.journal != (JournalID{})
 }
 
 // resume sends the call again, after it has failed with err, on the next connection or the one after that. It
@@ -97,9 +136,9 @@ func (c *steadyCall) resume(err error) error {
 	}
 	for {
 		c.mayHaveRun = c.mayHaveRun || failure.Outcome == OutcomeUnknown
-		numbered := c.mayHaveRun && c.isNumbered()
+		recorded := c.mayHaveRun && c.isRecorded()
 		next, err := c.next(waiting, failure)
-		if err == nil && numbered && next.session != c.connection.session { // it knows nothing of the command
+		if err == nil && recorded && next.journal != c.connection.journal { // it knows nothing of the command
 			err = failure
 		}
 		if err != nil {
@@ -165,7 +204,7 @@ func (c *steadyCall) next(waiting context.Context, failure *Error) (*connection,
 func (c *steadyCall) restart(waiting context.Context, next *connection) (Exchange, error) {
 	again := c.connection != nil
 	c.connection, c.repeats = next, c.taken
-	exchange, err := next.start(c.ctx, waiting, &c.request)
+	exchange, err := c.startOn(next, waiting)
 	if err == nil && again {
 		c.life.resent.Add(1)
 		c.resent++
@@ -196,13 +235,13 @@ func (c *steadyCall) unsuspend(exchange Exchange) {
 // final completes the error that the call ends with.
 func (c *steadyCall) final(err error) error {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Command != "" && !c.mayHaveRun && !c.isNumbered() {
+	if !ok || e.Command != "" && !c.mayHaveRun && !c.hasID() {
 		return err
 	}
 	copied := *e
 	copied.Command = c.life.nameOf(&c.request)
-	if c.isNumbered() {
-		copied.CommandID = CommandID{Session: c.connection.session, Number: c.request.id}
+	if c.hasID() {
+		copied.CommandID = CommandID{Client: c.life.settings.identity.ID(), Number: c.request.number &^ core.Unrecorded}
 	}
 	if c.mayHaveRun && !e.Outcome.Ran() { // the last attempt did not run, but an earlier one may have
 		copied.Outcome = OutcomeUnknown
@@ -308,7 +347,14 @@ func (c *steadyCall) Close() {
 	if exchange != nil {
 		exchange.Close()
 	}
-	if c.isNumbered() {
-		c.life.forget(c.request.id)
+	if c.mayForget() {
+		c.life.forgetter.forget(c.request.number, c.connection.journal)
 	}
+}
+
+// mayForget reports whether the journal may forget the command. If there are two copies of it, it must not: a server
+// that was frozen, or whose network was, may come to the first one at any time, and would take it for a new command.
+func (c *steadyCall) mayForget() bool {
+	attempts := c.request.options.Attempts
+	return c.isRecorded() && !c.copies && (attempts == nil || attempts.Over && !attempts.MayHaveRun)
 }

@@ -57,6 +57,9 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 		name, _ := commands.Describe(i)
 		s.names = append(s.names, name)
 	}
+	if s.settings.journal() == (JournalID{}) && s.settings.resume != nil && s.settings.resume.Journal != nil {
+		s.problem = &Error{Code: FailedPrecondition, Message: "the journal has no name"}
+	}
 	first, _ := window(config.Window)
 	descriptions := Describe(commands)
 	offered := s.withBuiltIns(definitions(commands), descriptions)
@@ -244,9 +247,8 @@ func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, a
 		}
 	}
 	var journal Journal
-	var id core.SessionID
-	if agreement.Session != nil {
-		journal, id = s.settings.resume.Journal, agreement.Session.ID()
+	if agreement.Challenge != (core.Challenge{}) {
+		journal = s.settings.resume.Journal
 	}
 	_, most := window(s.settings.config.Window)
 	settleAccount(account, s.settings.config.ConnectionBytes, agreement)
@@ -256,7 +258,7 @@ func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, a
 		Account:    account,
 		Compressor: s.settings.compressor(agreement, s.settings.config.CompressionThreshold),
 		Peer:       peerOf(carrier.NetConn(), agreement),
-		Journal:    journal, Session: id,
+		Journal:    journal, Challenge: agreement.Challenge,
 		KeepaliveInterval: agreement.KeepaliveInterval, KeepaliveTimeout: agreement.KeepaliveTimeout,
 	})
 }

@@ -26,6 +26,7 @@ const (
 	KindAck      Kind = 0x18 // what has come up to a position need not be kept for a resume
 	KindAbort    Kind = 0x19 // the message of which a part was sent is given up
 	KindForget   Kind = 0x1a // client to server: what became of these numbered commands is known
+	KindIdentity Kind = 0x1b // client to server: who it is that numbers commands, with a proof
 
 	KindPing    Kind = 0x20
 	KindPong    Kind = 0x21
@@ -36,7 +37,7 @@ const (
 var kindNames = map[Kind]string{
 	KindHello: "HELLO", KindWelcome: "WELCOME", KindReject: "REJECT",
 	KindCommand: "COMMAND", KindInput: "INPUT", KindInputEnd: "INPUT_END", KindResult: "RESULT",
-	KindEnd: "END", KindError: "ERROR", KindCancel: "CANCEL", KindCredit: "CREDIT", KindAck: "ACK", KindAbort: "ABORT", KindForget: "FORGET",
+	KindEnd: "END", KindError: "ERROR", KindCancel: "CANCEL", KindCredit: "CREDIT", KindAck: "ACK", KindAbort: "ABORT", KindForget: "FORGET", KindIdentity: "IDENTITY",
 	KindPing: "PING", KindPong: "PONG", KindGoAway: "GOAWAY", KindPadding: "PADDING",
 }
 
@@ -137,7 +138,7 @@ type Frame struct {
 	NoRoom bool
 
 	Sequence Sequence
-	Number   uint64        // COMMAND: with FlagNumbered, its number for the server's journal; 0 is none
+	Number   uint64        // COMMAND: with FlagNumbered, its number in its ID, with Unrecorded or without; 0 is none
 	Timeout  time.Duration // COMMAND: time left, with FlagTimeout; 0 or less is already over
 	Metadata []byte        // encoded, with FlagMetadata
 	Body     []byte

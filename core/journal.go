@@ -1,44 +1,26 @@
 package core
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
-	"fmt"
 )
 
-// SessionID names a session of a server: a client of its, beyond the end of connections. It is no secret.
-type SessionID [16]byte
-
-// String returns the ID in hexadecimal digits.
-func (id SessionID) String() string { return fmt.Sprintf("%x", id[:]) }
-
-// CommandID names a command for ever: by the session of its client, and the number that the client has given it
-// there, from 1.
-type CommandID struct {
-	Session SessionID
-	Number  uint64
-}
-
-// String returns both, with a slash between.
-func (id CommandID) String() string { return fmt.Sprintf("%v/%d", id.Session, id.Number) }
-
 // Journal remembers what became of commands, beyond the end of the server that has executed them. Implement it to keep
-// that elsewhere than package journal does. Safe for concurrent use.
+// that elsewhere than package journal does. Several servers may share one. Safe for concurrent use.
 type Journal interface {
+	// Name returns the journal's name: made at random when the journal was, the same as long as it is there, and never
+	// zero. A client takes servers with the same name for servers that know the same commands.
+	Name() JournalID
 	// Begin notes that a command is about to be executed; when it returns that must not get lost any more. If the
-	// command has ended before it returns what became of it; if it was begun and has not ended, ErrBegun. An error that
+	// command has ended before it returns what became of it; if it was begun and has not ended, ErrBegun, also if another
+	// server is executing it right now. Of several that ask at the same time one may execute it. An error that
 	// is an *Error is for the caller, whose command is Refused with it.
 	Begin(id CommandID) (*Record, error)
 	// End notes what became of a command. The record is only lent.
 	End(id CommandID, record *Record) error
 	// Forget drops what is known of commands whose results the client has got. It is called by read loops, so it must not
-	// wait.
-	Forget(session SessionID, numbers []uint64)
-	// Identity returns what was given to SetIdentity for a session, and false if it is not known.
-	Identity(session SessionID) (Identity, bool)
-	SetIdentity(session SessionID, identity Identity) error
+	// wait. What is never forgotten so must be kept for some time, and may go after that: see docs/resume.md.
+	Forget(client ClientID, numbers []uint64)
 }
 
 // SizedJournal is an optional interface of Journals, for those who watch a server.
@@ -58,26 +40,6 @@ type JournalSize struct {
 
 // ErrBegun is what a Journal's Begin returns for a command that was begun before, and has not ended.
 var ErrBegun = errors.New("the command was begun before")
-
-// Identity is how a session knows its client again.
-type Identity struct {
-	// Current is of the secret that the client has certainly got, Offered of the one that it was told since. Hashes are
-	// kept, so that who reads a journal can't resume sessions.
-	Current, Offered SecretHash
-	// Scheme and Name are those of the client's Principal, empty if there was no authenticator.
-	Scheme, Name string
-}
-
-// SecretHash is the SHA-256 of a secret.
-type SecretHash [sha256.Size]byte
-
-// HashSecret returns the hash of a secret.
-func HashSecret(secret []byte) SecretHash { return sha256.Sum256(secret) }
-
-// Equal compares in constant time.
-func (h SecretHash) Equal(other SecretHash) bool {
-	return subtle.ConstantTimeCompare(h[:], other[:]) == 1
-}
 
 // Record is what became of a command: what its client was to get.
 type Record struct {

@@ -37,6 +37,8 @@ type RequestOptions struct {
 	Window int
 	// Metadata goes with the command; nil is none.
 	Metadata Metadata
+	// Attempts is set by a Sender that may hand the command to several Senders; else nil.
+	Attempts *Attempts
 }
 
 // NoOptions are those of calls whose Request has none. They must not be changed.

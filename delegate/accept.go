@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"slices"
@@ -155,11 +156,7 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello, principal *core.
 	if greeting.resume != nil && a.config.Sessions != nil {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		defer cancel()
-		var err error
-		if resumed, err = a.settleSession(ctx, conn, &greeting, principal, &reply, &agreement); err != nil {
-			return Agreement{}, err
-		}
-		if resumed != nil {
+		if resumed = a.settleSession(ctx, conn, &greeting, principal, &reply, &agreement); resumed != nil {
 			defer resumed.release()
 		}
 	}
@@ -175,31 +172,29 @@ func (a *Acceptor) answer(conn *transport.Conn, greeting hello, principal *core.
 }
 
 // settleSession gives the client the session that it wants to resume, which is returned suspended, or a new one.
-func (a *Acceptor) settleSession(ctx context.Context, conn *transport.Conn, greeting *hello, principal *core.Principal, reply *welcome, agreement *Agreement) (*Session, error) {
+func (a *Acceptor) settleSession(ctx context.Context, conn *transport.Conn, greeting *hello, principal *core.Principal, reply *welcome, agreement *Agreement) *Session {
 	sessions := a.config.Sessions
-	reply.journal = sessions.config.Journal != nil
-	agreement.Journal = reply.journal
-	var session *Session
 	if greeting.resumes {
-		var lost string
-		if session, lost = sessions.find(*greeting.resume, principal); session != nil {
+		session, lost := sessions.find(*greeting.resume, principal)
+		if session != nil {
 			received, ticket, err := session.suspend(ctx, greeting.resume.Secret, principal, core.Position(greeting.received))
 			if err == nil {
 				reply.session, reply.resumed, reply.received = &ticket, true, uint64(received)
 				agreement.Resumed = true
-				return session, nil
+				return session
 			}
 			lost = err.Error()
 		}
 		reply.lost = lost[:min(len(lost), maxName)]
 	}
-	ticket, identity, err := sessions.issue(greeting, principal, session)
-	if err != nil {
-		return nil, core.Errorf(core.Unavailable, "the server can't remember the session: %v", err)
+	session, ticket := sessions.begin(principal, conn)
+	reply.session, agreement.Session = &ticket, session
+	if sessions.config.Journal != (core.JournalID{}) {
+		reply.challenge.Journal = sessions.config.Journal
+		rand.Read(reply.challenge.Nonce[:]) // never fails: see crypto/rand
+		agreement.Challenge = reply.challenge
 	}
-	reply.session = &ticket
-	agreement.Session = sessions.begin(ticket, identity, conn)
-	return nil, nil
+	return nil
 }
 
 // firstCommon returns the first name of offered that is among own, or "" if there is none.

@@ -136,10 +136,10 @@ func settle(conn *transport.Conn, config Config, version int, reply welcome) (Ag
 		InputWindow:       int(min(reply.window, maxWindow)),
 		KeepaliveInterval: grantedKeepalive(config.KeepaliveInterval, reply.keepalive), KeepaliveTimeout: config.KeepaliveTimeout,
 		Ticket: reply.session, Resumed: reply.resumed, PeerReceived: core.Position(reply.received), Lost: reply.lost,
-		Journal: reply.journal,
+		Challenge: reply.challenge,
 	}
 	switch {
-	case reply.session != nil && !config.Resumes, reply.journal && reply.session == nil:
+	case reply.session != nil && !config.Resumes, reply.challenge != core.Challenge{} && reply.session == nil:
 		return Agreement{}, failed(core.Internal, errors.New("the server gave a session that was not asked for"))
 	case reply.resumed && (config.Resume == nil || reply.session == nil || reply.session.ID != config.Resume.ID):
 		return Agreement{}, failed(core.Internal, errors.New("the server resumed a session that was not asked for"))

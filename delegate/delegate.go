@@ -154,8 +154,8 @@ type Agreement struct {
 	Resumed      bool
 	PeerReceived core.Position
 	Lost         string
-	// Journal is true if the server remembers commands by their numbers, also when it is restarted.
-	Journal bool
+	// Challenge is what a client must meet before it numbers commands, for the server's journal; zero if that has none.
+	Challenge core.Challenge
 	// Session is the session that a connection begins, if it can be resumed. Server only.
 	Session *Session
 	// Commands says for each number which of the commands in the server's Config it stands for, -1

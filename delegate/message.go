@@ -39,7 +39,7 @@ const (
 	welcomeSession   = 9  // the client's session: ID, secret for the next time, uvarint: milliseconds that it is kept
 	welcomeReceived  = 10 // uvarint: the session is resumed; the server has received up to this position
 	welcomeLost      = 11 // text: why the session can't be resumed that the client has asked for
-	welcomeJournal   = 12 // uvarint, 1: commands must have numbers (FlagNumbered)
+	welcomeJournal   = 12 // 16 bytes: the name of the server's journal, 16 bytes: a nonce; see core.Challenge
 
 	rejectError = 1 // as the body of an ERROR frame
 )
@@ -88,7 +88,7 @@ type welcome struct {
 	resumed     bool
 	received    uint64 // with resumed
 	lost        string
-	journal     bool
+	challenge   core.Challenge // zero if there is no journal
 }
 
 // difference is a command that the server does not have, or has in another shape. On the wire: the
@@ -212,8 +212,8 @@ func appendWelcome(dst []byte, w welcome) []byte {
 	if w.lost != "" {
 		dst = appendText(dst, welcomeLost, w.lost)
 	}
-	if w.journal {
-		dst = appendNumber(dst, welcomeJournal, 1)
+	if w.challenge != (core.Challenge{}) {
+		dst = appendField(dst, welcomeJournal, append(w.challenge.Journal[:], w.challenge.Nonce[:]...))
 	}
 	for _, d := range w.differences {
 		value := binary.AppendUvarint(nil, d.number)
@@ -260,9 +260,10 @@ func decodeWelcome(src []byte) (welcome, error) {
 		case welcomeLost:
 			w.lost, err = text(value)
 		case welcomeJournal:
-			var one uint64
-			one, err = number(value)
-			w.journal = one == 1
+			if len(value) != len(w.challenge.Journal)+len(w.challenge.Nonce) {
+				return fmt.Errorf("%d bytes", len(value))
+			}
+			copy(w.challenge.Nonce[:], value[copy(w.challenge.Journal[:], value):])
 		}
 		return err
 	})

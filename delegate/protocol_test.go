@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -47,14 +48,24 @@ var (
 	}
 	vectorTicket      = ticketFrom(0x80)
 	vectorNextTicket  = withTTL(ticketFrom(0xa0), 30*time.Second)
+	vectorTicketKept  = withTTL(vectorTicket, 30*time.Second)
 	vectorHelloResume = hello{
 		name: "till", codecs: []string{"json"}, maxFrame: 4 << 20, window: 256 << 10,
 		resume: &vectorTicket, resumes: true, received: 300,
 	}
 	vectorWelcomeResumed = welcome{
 		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10,
-		session: &vectorNextTicket, resumed: true, received: 312, journal: true,
+		session: &vectorNextTicket, resumed: true, received: 312,
 	}
+	vectorChallenge = core.Challenge{
+		Journal: core.JournalID([]byte("\x60abcdefghijklmno")), Nonce: [16]byte([]byte("pqrstuvwxyz{|}~\x7f")),
+	}
+	vectorWelcomeJournal = welcome{
+		name: "bank", codec: "json", maxFrame: 4 << 20, maxInFlight: 16_384, window: 256 << 10,
+		session: &vectorTicketKept, challenge: vectorChallenge,
+	}
+	vectorKey = ed25519.NewKeyFromSeed([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f" +
+		"\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f"))
 	// What compresses twenty times "a" in the document; encoders may do it otherwise.
 	vectorCompressed = map[core.Compression]string{
 		s2.Compression:   "\x14\x00a\x4a\x01\x00",
@@ -119,6 +130,11 @@ func vectorFrames() map[string]core.Frame {
 		"forget":          {Kind: core.KindForget, Body: core.AppendForgotten(nil, []uint64{7, 300})},
 		"hello-resume":    {Kind: core.KindHello, Body: appendHello(nil, vectorHelloResume)},
 		"welcome-resumed": {Kind: core.KindWelcome, Body: appendWelcome(nil, vectorWelcomeResumed)},
+		"welcome-journal": {Kind: core.KindWelcome, Body: appendWelcome(nil, vectorWelcomeJournal)},
+		"identity":        {Kind: core.KindIdentity, Body: vectorChallenge.Prove(vectorKey)},
+		"command-unrecorded": {
+			Kind: core.KindCommand, Flags: core.FlagNumbered, Number: 7 | core.Unrecorded, Command: 1, Sequence: sequence, Body: []byte("{}"),
+		},
 		"command-numbered": {
 			Kind: core.KindCommand, Flags: core.FlagNumbered, Number: 7, Command: 1, Sequence: sequence, Body: []byte("{}"),
 		},
@@ -155,6 +171,8 @@ func TestTheVectorsOfTheDocument(t *testing.T) {
 	}
 	first, chosen, refused := preface(MinVersion, MaxVersion), preface(1, 1), preface(1, 3)
 	want["preface-client"], want["preface-chosen"], want["preface-range"] = first[:], chosen[:], refused[:]
+	id := core.ClientIDOf(vectorKey.Public().(ed25519.PublicKey))
+	want["client-id"] = id[:]
 	want["metadata"] = encodedMetadata()
 	want["error-body"] = core.AppendError(nil, &vectorError)
 	want["shape"] = append([]byte(vectorShape.String()), '\n')
@@ -210,6 +228,10 @@ func TestTheVectorsOfTheDocument(t *testing.T) {
 	check("hello-resume", h, vectorHelloResume, err)
 	w, err = decodeWelcome(body("welcome-resumed"))
 	check("welcome-resumed", w, vectorWelcomeResumed, err)
+	w, err = decodeWelcome(body("welcome-journal"))
+	check("welcome-journal", w, vectorWelcomeJournal, err)
+	client, err := vectorChallenge.Verify(body("identity"))
+	check("identity", client, id, err)
 	numbers, err := core.DecodeForgotten(body("forget"))
 	check("forget", numbers, []uint64{7, 300}, err)
 	m, err := core.DecodeMetadata(found["metadata"])
@@ -277,8 +299,8 @@ func TestTheTablesOfTheDocument(t *testing.T) {
 			t.Errorf("%s is %#02x in the document, %#02x in the code", name, kinds[name], number)
 		}
 	}
-	if len(kinds) != 18 {
-		t.Errorf("the document has %d kinds of frame, the code 18: %v", len(kinds), slices.Sorted(func(yield func(string) bool) {
+	if len(kinds) != 19 {
+		t.Errorf("the document has %d kinds of frame, the code 19: %v", len(kinds), slices.Sorted(func(yield func(string) bool) {
 			for name := range kinds {
 				if !yield(name) {
 					return

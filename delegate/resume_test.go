@@ -286,77 +286,6 @@ func TestWelcomeIsNotWritten(t *testing.T) {
 	})
 }
 
-// identities is a journal of sessions, and of no commands.
-type identities map[core.SessionID]core.Identity
-
-func (i identities) Begin(core.CommandID) (*core.Record, error) { return nil, nil }
-func (i identities) End(core.CommandID, *core.Record) error     { return nil }
-func (i identities) Forget(core.SessionID, []uint64)            {}
-
-func (i identities) Identity(session core.SessionID) (core.Identity, bool) {
-	identity, ok := i[session]
-	return identity, ok
-}
-
-func (i identities) SetIdentity(session core.SessionID, identity core.Identity) error {
-	i[session] = identity
-	return nil
-}
-
-// The ticket with which a client goes on at a server that was restarted is used up when the client has said something,
-// whatever that is: who replays it does not end the session.
-func TestReplayedAfterARestart(t *testing.T) {
-	remembered := identities{}
-	atInn(t, SessionsConfig{Journal: remembered}, func(t *testing.T, i *inn) {
-		g := i.arrive("till")
-		first := g.ticket
-		i.sessions = NewSessions(SessionsConfig{Journal: remembered})
-		i.open("restarted", i.sessions)
-		carrier, agreement, err := i.connect("restarted", "till", &first, NothingKept)
-		if err != nil || agreement.Resumed || agreement.Ticket.ID != first.ID {
-			t.Fatal(agreement, err)
-		}
-		defer carrier.Close(nil)
-		if err := carrier.Post(core.Frame{Kind: core.KindPing, Body: []byte("here")}); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		i.refused("does not know", "restarted", "till", first, NothingKept)
-		if len(i.ended) > 0 {
-			t.Errorf("the session has ended: %v", <-i.ended)
-		}
-	})
-}
-
-// A client that has not got the answer of a restarted server comes with the ticket and the position of before the
-// restart. These fit the new session with its ID, and are not of it.
-func TestWelcomeAfterARestartIsLost(t *testing.T) {
-	remembered := identities{}
-	atInn(t, SessionsConfig{Journal: remembered}, func(t *testing.T, i *inn) {
-		g := i.arrive("till")
-		received, err := g.carrier.Suspend(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		i.open("restarted", NewSessions(SessionsConfig{Journal: remembered}))
-		for range 3 {
-			carrier, agreement, err := i.connect("restarted", "till", &g.ticket, received)
-			if err != nil || agreement.Resumed || agreement.Ticket.ID != g.ticket.ID {
-				t.Fatal(agreement, err)
-			}
-			// The position may be the same by chance.
-			carrier.Resumable(0, func(error) {})
-			go func() { _ = carrier.Run(func(*core.Frame) error { return nil }) }()
-			if received, err = carrier.Suspend(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			carrier.Close(nil)
-			carrier.Wait()
-			synctest.Wait()
-		}
-	})
-}
-
 // Two that come at once with the same ticket never have the session both.
 func TestResumedTwiceAtOnce(t *testing.T) {
 	atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
@@ -391,7 +320,7 @@ func TestResumedTwiceAtOnce(t *testing.T) {
 
 // One that claims to have received what it can't have ends the session, not the server.
 func TestResumedFromNowhere(t *testing.T) {
-	for _, received := range []core.Position{1 << 40, NothingKept} {
+	for _, received := range []core.Position{1 << 40, 1<<64 - 1} {
 		atInn(t, SessionsConfig{}, func(t *testing.T, i *inn) {
 			g := i.arrive("till")
 			i.refused("which it has acknowledged or was never sent", "inn", "till", g.ticket, received)
@@ -507,44 +436,30 @@ func TestAnswersThatOvertake(t *testing.T) {
 	})
 }
 
-// notebook is a Journal that knows sessions only.
-type notebook map[core.SessionID]core.Identity
-
-func (notebook) Begin(core.CommandID) (*core.Record, error) { return nil, nil }
-
-func (notebook) End(core.CommandID, *core.Record) error { return nil }
-
-func (notebook) Forget(core.SessionID, []uint64) {}
-
-func (n notebook) Identity(id core.SessionID) (core.Identity, bool) {
-	identity, ok := n[id]
-	return identity, ok
-}
-
-func (n notebook) SetIdentity(id core.SessionID, identity core.Identity) error {
-	n[id] = identity
-	return nil
-}
-
-// The same, to a server that was restarted and has a journal.
-func TestAnswersOfARestartedServerThatOvertake(t *testing.T) {
-	known := notebook{}
-	atInn(t, SessionsConfig{Journal: known}, func(t *testing.T, i *inn) {
-		g := i.arrive("till")
-		g.carrier.Close(nil)
-		i.open("next", NewSessions(SessionsConfig{Journal: known}))
-		attempt := func(ticket Ticket) Ticket {
-			carrier, agreement, err := i.connect("next", "till", &ticket, 1<<20)
-			if err != nil || agreement.Resumed || agreement.Ticket.ID != g.ticket.ID {
-				t.Error(agreement, err)
+// A client is told the name of the journal with the session, and another nonce with each.
+func TestChallenge(t *testing.T) {
+	journal := core.JournalID{1, 2, 3}
+	atInn(t, SessionsConfig{Journal: journal}, func(t *testing.T, i *inn) {
+		nonces := map[[16]byte]bool{}
+		for range 3 {
+			carrier, agreement, err := i.connect("inn", "till", nil, 0)
+			if err != nil || agreement.Challenge.Journal != journal || nonces[agreement.Challenge.Nonce] {
+				t.Error(agreement.Challenge, err)
 			}
+			nonces[agreement.Challenge.Nonce] = true
 			carrier.Close(nil)
 			carrier.Wait()
-			synctest.Wait()
-			return *agreement.Ticket
 		}
-		next := attempt(g.ticket)
-		attempt(g.ticket)
-		attempt(next)
+		g := i.arrive("till")
+		received, err := g.carrier.Suspend(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		carrier, agreement, err := i.connect("inn", "till", &g.ticket, received)
+		if err != nil || !agreement.Resumed || agreement.Challenge != (core.Challenge{}) {
+			t.Errorf("%+v, %v", agreement, err)
+		}
+		carrier.Close(nil)
+		carrier.Wait()
 	})
 }

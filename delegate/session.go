@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,10 +15,6 @@ import (
 	"github.com/edict-go/edict/transport"
 )
 
-// NothingKept as Config.Received asks for a session that the client itself can't go on with, because a server
-// may know what became of its commands.
-const NothingKept = core.Position(1<<64 - 1)
-
 // Defaults of sessions.
 const (
 	DefaultSessionTTL  = 30 * time.Second
@@ -26,6 +23,9 @@ const (
 
 	maxSessionTTL = 24 * time.Hour
 )
+
+// SessionID names a session of a server: a client of its, beyond the end of connections. It is no secret.
+type SessionID [16]byte
 
 // Secret is what a client shows to resume its session. It prints as "[secret]".
 type Secret [32]byte
@@ -38,24 +38,20 @@ func (Secret) GoString() string { return "[secret]" }
 
 // Ticket is what a client needs to resume a session, once.
 type Ticket struct {
-	ID     core.SessionID
+	ID     SessionID
 	Secret Secret
 	// TTL is how long the server keeps the session of a client that is away.
 	TTL time.Duration
 }
 
-// newTicket returns a ticket with a new secret, for a new session if id is zero.
-func newTicket(id core.SessionID, ttl time.Duration) Ticket {
-	t := Ticket{ID: id, TTL: ttl}
-	if id == (core.SessionID{}) {
-		rand.Read(t.ID[:]) // never fails: see crypto/rand
-	}
-	rand.Read(t.Secret[:])
+// renewed returns a ticket of the same session with a new secret.
+func (t Ticket) renewed() Ticket {
+	rand.Read(t.Secret[:]) // never fails: see crypto/rand
 	return t
 }
 
 // ticketSize is the least size of a ticket on the wire: what follows ID and secret is a uvarint.
-const ticketSize = len(core.SessionID{}) + len(Secret{}) + 1
+const ticketSize = len(SessionID{}) + len(Secret{}) + 1
 
 func appendTicket(dst []byte, t Ticket, number uint64) []byte {
 	dst = append(append(dst, t.ID[:]...), t.Secret[:]...)
@@ -81,24 +77,8 @@ type SessionsConfig struct {
 	// MaxDetached is how many clients that are away are waited for; 0 is 1,024. Beyond, the one that is away for
 	// longest is given up.
 	MaxDetached int
-	// Journal, if not nil, remembers sessions and commands beyond the end of the server.
-	Journal core.Journal
-}
-
-func identityOf(principal *core.Principal) core.Identity {
-	if principal == nil {
-		return core.Identity{}
-	}
-	return core.Identity{Scheme: principal.Scheme, Name: principal.Name}
-}
-
-// admits reports whether a client that shows secret may have the session.
-func admits(i *core.Identity, secret Secret, principal *core.Principal) bool {
-	hash := core.HashSecret(secret[:])
-	// Both are compared in any case, so that the time tells nothing.
-	current, offered := i.Current.Equal(hash), i.Offered.Equal(hash)
-	who := identityOf(principal)
-	return (current || offered) && who.Scheme == i.Scheme && who.Name == i.Name
+	// Journal is the name of what remembers what becomes of commands beyond the end of the server; zero if nothing does.
+	Journal core.JournalID
 }
 
 // Sessions are a server's connections that can be resumed. Safe for concurrent use.
@@ -106,10 +86,10 @@ type Sessions struct {
 	config SessionsConfig
 
 	mu       sync.Mutex // guards the following; held briefly
-	byID     map[core.SessionID]*Session
-	detached []*Session                // the one that is away for longest first
-	gone     map[core.SessionID]string // why some of late are not there any more
-	goneIDs  []core.SessionID          // in order
+	byID     map[SessionID]*Session
+	detached []*Session           // the one that is away for longest first
+	gone     map[SessionID]string // why some of late are not there any more
+	goneIDs  []SessionID          // in order
 }
 
 // maxGone is of how many sessions it is known why they have ended.
@@ -127,30 +107,28 @@ func NewSessions(config SessionsConfig) *Sessions {
 	if config.MaxDetached <= 0 {
 		config.MaxDetached = DefaultMaxDetached
 	}
-	return &Sessions{config: config, byID: map[core.SessionID]*Session{}, gone: map[core.SessionID]string{}}
+	return &Sessions{config: config, byID: map[SessionID]*Session{}, gone: map[SessionID]string{}}
 }
 
 // Session is a connection of a server that can be resumed, from its first handshake to its end. Safe for
 // concurrent use.
 type Session struct {
 	sessions *Sessions
-	id       core.SessionID
+	id       SessionID
 	carrier  *transport.Conn // that of the first handshake, which lives as long as the session
 
 	begun    chan struct{} // closed by Begin
 	resuming chan struct{} // has an element while the session is being resumed
 
-	// Guarded by sessions.mu.
-	identity core.Identity
-	offered  Ticket      // what identity.Offered is of
-	timer    *time.Timer // gives the session up; nil while the client is there
-	over     bool
-	renewed  bool // identity.Current is of this session, and not of an earlier one with its ID
-	resumed  int
-}
+	scheme, name string // of the client's Principal, empty if there is no authenticator; constant
 
-// ID returns the session's ID.
-func (s *Session) ID() core.SessionID { return s.id }
+	// Guarded by sessions.mu.
+	current Secret      // that the client has certainly got
+	offered Ticket      // what it was told since
+	timer   *time.Timer // gives the session up; nil while the client is there
+	over    bool
+	resumed int
+}
 
 // Resumed returns how many times the session was resumed.
 func (s *Session) Resumed() int {
@@ -164,16 +142,26 @@ func errAway(ttl time.Duration) error {
 	return fmt.Errorf("the client was away for %v", ttl)
 }
 
-// begin makes a session of a connection whose handshake goes on.
-func (s *Sessions) begin(ticket Ticket, identity core.Identity, carrier *transport.Conn) *Session {
+// begin makes a session of a connection whose handshake goes on, and returns it with the client's first ticket.
+func (s *Sessions) begin(principal *core.Principal, carrier *transport.Conn) (*Session, Ticket) {
+	ticket := Ticket{TTL: s.config.TTL}.renewed()
+	rand.Read(ticket.ID[:])
 	session := &Session{
 		sessions: s, id: ticket.ID, carrier: carrier, begun: make(chan struct{}), resuming: make(chan struct{}, 1),
-		identity: identity, offered: ticket,
+		current: ticket.Secret, offered: ticket,
 	}
+	session.scheme, session.name = nameOf(principal)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byID[session.id] = session
-	return session
+	return session, ticket
+}
+
+func nameOf(principal *core.Principal) (scheme, name string) {
+	if principal == nil {
+		return "", ""
+	}
+	return principal.Scheme, principal.Name
 }
 
 // Begin puts the session into force, when the handshake is done and before frames are exchanged.
@@ -277,9 +265,12 @@ func (s *Sessions) known(greeting *hello) bool {
 // when the client has shown, by saying something, that it has the next one.
 func (s *Session) admitsLocked(secret Secret, principal *core.Principal) bool {
 	if s.carrier.Heard() {
-		s.identity.Current = s.identity.Offered
+		s.current = s.offered.Secret
 	}
-	return admits(&s.identity, secret, principal)
+	// Both are compared in any case, so that the time tells nothing.
+	good := subtle.ConstantTimeCompare(s.current[:], secret[:]) | subtle.ConstantTimeCompare(s.offered.Secret[:], secret[:])
+	scheme, name := nameOf(principal)
+	return good == 1 && scheme == s.scheme && name == s.name
 }
 
 // suspend takes the session off its old connection, for a client that has received up to a position. It returns how
@@ -302,16 +293,9 @@ func (s *Session) suspend(ctx context.Context, secret Secret, principal *core.Pr
 	}()
 	s.sessions.mu.Lock()
 	admitted := s.admitsLocked(secret, principal) // maybe another one was quicker
-	stranger := !s.renewed && !s.identity.Offered.Equal(core.HashSecret(secret[:]))
 	s.sessions.mu.Unlock()
-	switch {
-	case !admitted:
+	if !admitted {
 		return 0, next, errors.New(unknownSession)
-	case stranger: // it goes on with an earlier session with this ID, and does not know of this one
-		err = errNotBegun
-		s.carrier.Close(err)
-		s.End(err)
-		return 0, next, err
 	}
 	if received, err = s.carrier.Suspend(ctx); err != nil {
 		return 0, next, err
@@ -321,68 +305,21 @@ func (s *Session) suspend(ctx context.Context, secret Secret, principal *core.Pr
 		s.End(err) // no more to be found, also before its connection has come to its end
 		return 0, next, err
 	}
-	next, err = s.renew(secret)
-	return received, next, err
+	return received, s.renew(secret), nil
 }
-
-// errNotBegun ends a session that a restarted server has begun, and whose client does not know that.
-var errNotBegun = errors.New("the client has not got the answer with which it began")
 
 func (s *Session) release() { <-s.resuming }
-
-// offers reports whether secret is the one that the client was given last.
-func (s *Session) offers(secret Secret) bool {
-	s.sessions.mu.Lock()
-	defer s.sessions.mu.Unlock()
-	return s.identity.Offered.Equal(core.HashSecret(secret[:]))
-}
 
 // renew returns the ticket for the next time. The one that was used goes on working until the client has
 // certainly got this one. A client that shows it once more gets the same answer: it has tried several times, and
 // nobody knows which of the answers comes to it.
-func (s *Session) renew(used Secret) (Ticket, error) {
-	current := core.HashSecret(used[:])
+func (s *Session) renew(used Secret) Ticket {
 	s.sessions.mu.Lock()
-	if !s.identity.Offered.Equal(current) {
-		defer s.sessions.mu.Unlock()
-		return s.offered, nil
+	defer s.sessions.mu.Unlock()
+	if s.offered.Secret == used {
+		s.current, s.offered = used, s.offered.renewed()
 	}
-	ticket := newTicket(s.id, s.sessions.config.TTL)
-	s.identity.Current, s.identity.Offered, s.offered, s.renewed = current, core.HashSecret(ticket.Secret[:]), ticket, true
-	identity := s.identity
-	s.sessions.mu.Unlock()
-	if remembers := s.sessions.config.Journal; remembers != nil {
-		return ticket, remembers.SetIdentity(s.id, identity)
-	}
-	return ticket, nil
-}
-
-// issue returns the ticket of a new session: one that goes on with the commands of an earlier one, if
-// that is remembered. before is a session that the client could not resume, nil if there was none.
-func (s *Sessions) issue(greeting *hello, principal *core.Principal, before *Session) (Ticket, core.Identity, error) {
-	var id core.SessionID
-	identity := identityOf(principal)
-	if greeting.resumes && s.config.Journal != nil {
-		known, ok := s.config.Journal.Identity(greeting.resume.ID)
-		if ok && admits(&known, greeting.resume.Secret, principal) && !s.has(greeting.resume.ID) {
-			id, identity.Current = greeting.resume.ID, core.HashSecret(greeting.resume.Secret[:])
-		}
-	}
-	ticket := newTicket(id, s.config.TTL)
-	if before != nil && before.id == id && !before.offers(greeting.resume.Secret) {
-		ticket = before.offered // as in renew
-	}
-	identity.Offered = core.HashSecret(ticket.Secret[:])
-	if s.config.Journal != nil {
-		return ticket, identity, s.config.Journal.SetIdentity(ticket.ID, identity)
-	}
-	return ticket, identity, nil
-}
-
-func (s *Sessions) has(id core.SessionID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.byID[id] != nil
+	return s.offered
 }
 
 // attach lets the session go on with the connection of conn, whose client has received up to a position.

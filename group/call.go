@@ -21,12 +21,14 @@ import (
 // that counts. It is the Exchange that Group.Start returns, and like any Exchange belongs to one goroutine,
 // but for Cancel.
 type call[T any] struct {
-	group    *Group[T]
-	ctx      context.Context
-	request  core.Request[T]
-	options  *core.RequestOptions // of request; kept when the call is reused
-	failFast bool                 // what the caller wants
-	only     string               // the address of the endpoint that it is for; empty: any
+	group   *Group[T]
+	ctx     context.Context
+	request core.Request[T]
+	// Of request, kept when the call is reused.
+	options   *core.RequestOptions
+	attempted *core.Attempts
+	failFast  bool   // what the caller wants
+	only      string // the address of the endpoint that it is for; empty: any
 
 	// Owned by the caller's goroutine.
 	tried    []*member[T] // that have failed since the last wait
@@ -34,7 +36,9 @@ type call[T any] struct {
 	number   int          // of this attempt
 	moved    bool         // it has been refused once, which was free
 	ran      bool         // an earlier attempt may have run
-	taken    bool         // the caller has a result
+	taken    int          // results that the caller has
+	repeats  int          // of those, results that the current attempt has still to repeat
+	asked    *Endpoint    // that of the attempt which may have run, if a journal knows; else nil
 	backoff  *backoff.ExponentialBackOff
 	last     error // of the last attempt
 	failed   error // what has ended the call
@@ -61,7 +65,8 @@ type attempt[T any] struct {
 func (g *Group[T]) newCall(ctx context.Context, request core.Request[T]) *call[T] {
 	c, ok := g.calls.Get().(*call[T])
 	if !ok {
-		c = &call[T]{group: g, options: new(core.RequestOptions)} // not a part of the call: a finalizer suffers no cycles
+		// They are no parts of the call: a finalizer suffers no cycles.
+		c = &call[T]{group: g, options: new(core.RequestOptions), attempted: new(core.Attempts)}
 		runtime.SetFinalizer(c, (*call[T]).forget)
 	}
 	c.ctx, c.request, c.attempts = ctx, request, 1
@@ -69,6 +74,7 @@ func (g *Group[T]) newCall(ctx context.Context, request core.Request[T]) *call[T
 		*c.options = *request.Options
 	}
 	c.failFast, c.options.FailFast = c.options.FailFast, true // so that the group can choose another connection
+	c.options.Attempts = c.attempted
 	c.request.Options = c.options
 	return c
 }
@@ -82,13 +88,13 @@ func (c *call[T]) forget() {
 
 // recycle gives back a call that no one else knows of.
 func (c *call[T]) recycle() {
-	g, tried, options := c.group, c.tried, c.options
+	g, tried, options, attempted := c.group, c.tried, c.options, c.attempted
 	clear(tried[:cap(tried)])
 	if c.request.Inputs {
 		return // another goroutine of the caller may be in Send
 	}
-	*options = core.RequestOptions{}
-	*c = call[T]{group: g, tried: tried[:0], options: options}
+	*options, *attempted = core.RequestOptions{}, core.Attempts{}
+	*c = call[T]{group: g, tried: tried[:0], options: options, attempted: attempted}
 	g.calls.Put(c)
 }
 
@@ -103,6 +109,9 @@ func (c *call[T]) begin() error {
 		ctx := c.ctx
 		if c.number > 1 {
 			ctx = context.WithValue(ctx, attemptKey{}, attemptValue{number: c.number})
+		}
+		if c.repeats = c.taken; c.asked == nil {
+			c.attempted.Journal = core.JournalID{} // of an attempt that was refused
 		}
 		if err = a.start(ctx, c.request); err == nil {
 			c.adopt(a)
@@ -123,7 +132,7 @@ func (c *call[T]) begin() error {
 func (c *call[T]) choose() (attempt[T], error) {
 	for {
 		all := c.group.pool.view.Load()
-		usable := all.without(c.tried, c.only)
+		usable := c.usable(all)
 		if a, ok := c.group.pick(usable, c.request.Command); ok {
 			return a, nil
 		}
@@ -137,8 +146,15 @@ func (c *call[T]) choose() (attempt[T], error) {
 				return attempt[T]{}, err
 			}
 			continue
+		case len(usable.endpoints) > 0 && c.asked != nil && !c.failFast: // nobody else knows
+			if err := c.pause(c.nextBackoff()); err != nil {
+				return attempt[T]{}, err
+			}
+			continue
 		case len(usable.endpoints) > 0:
 			return attempt[T]{}, c.lastOr(openError(usable.endpoints))
+		case c.asked != nil && !all.mayKnow(c.asked):
+			return attempt[T]{}, c.last
 		}
 		if hopeless := all.hopeless(c.only); hopeless != nil {
 			return attempt[T]{}, c.lastOr(hopeless)
@@ -153,6 +169,15 @@ func (c *call[T]) choose() (attempt[T], error) {
 		case <-c.interrupted():
 		}
 	}
+}
+
+// usable returns what is left of the connections that are ready: those that were not tried, and if the command may have
+// run, those whose servers know.
+func (c *call[T]) usable(all *view[T]) *view[T] {
+	if c.asked != nil {
+		all = all.with(c.attempted.Journal)
+	}
+	return all.without(c.tried, c.only)
 }
 
 // unready is the error of a call that does not wait for a connection.
@@ -210,10 +235,14 @@ func (c *call[T]) Receive() (core.Message, error) {
 	for {
 		message, err := c.receive()
 		if err == nil {
-			if !c.taken {
-				c.taken = true
+			if !c.current.judged {
 				c.current.judge(nil)
 			}
+			if c.repeats > 0 {
+				c.repeats--
+				continue
+			}
+			c.taken++
 			return message, nil
 		}
 		if err == io.EOF {
@@ -241,7 +270,7 @@ func (c *call[T]) Receive() (core.Message, error) {
 
 // receive waits for the current attempt, and for the one beside it if there is one.
 func (c *call[T]) receive() (core.Message, error) {
-	if !c.taken && !c.request.Stream {
+	if c.taken == 0 && !c.request.Stream {
 		if latencies := c.group.latenciesOf(c.request.Command); latencies != nil {
 			return c.receiveHedged(latencies)
 		}
@@ -255,6 +284,9 @@ func (c *call[T]) end(err error) error {
 		copied := *e
 		if c.ran && !e.Outcome.Ran() {
 			copied.Outcome = core.OutcomeUnknown
+			if c.asked != nil {
+				copied.CommandID = c.attempted.ID
+			}
 		}
 		if copied.Command == "" {
 			copied.Command = typeName(c.request.Command)
@@ -338,6 +370,7 @@ func (c *call[T]) CallStats() core.CallStats {
 
 // Close implements core.Exchange.
 func (c *call[T]) Close() {
+	c.attempted.Over = true
 	c.release()
 	c.recycle()
 }

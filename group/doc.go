@@ -18,12 +18,13 @@
 //	                                            a backoff, as long as the context allows
 //	refused, unavailable                        the first time like that, then as a retry
 //	refused, resource exhausted                 as a retry
-//	outcome unknown, with one of these codes    as a retry, if the command is idempotent
+//	outcome unknown, with one of these codes    as a retry, if the command is idempotent; if the server has a
+//	                                            journal in any case, where that journal is
 //	everything else, and everything executed    never
 //
 // A retry comes after a backoff, which is as long at least as the server has asked for (RetryAfter). It counts
 // against [Retry].MaxAttempts and needs a token of the group's budget, so that a service in trouble gets little more
-// load for it. A call that has taken a result, or that takes inputs and has begun, is never tried again. If an attempt
+// load for it. A call that has taken a result which is in no journal, or that takes inputs and has begun, is never tried again. If an attempt
 // may have run, the error of a later one does not say that the command did not.
 //
 // # Circuit breakers

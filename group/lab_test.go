@@ -23,12 +23,13 @@ type lab struct {
 	name     string
 	executed atomic.Int64
 	marks    *marks
+	ids      chan edict.CommandID // of the commands read, the first ones that nobody has taken
 	started  chan struct{}
 	release  chan struct{}
 }
 
 func newLab(name string) *lab {
-	return &lab{name: name, started: make(chan struct{}, 1000), release: make(chan struct{})}
+	return &lab{name: name, ids: make(chan edict.CommandID, 1000), started: make(chan struct{}, 1000), release: make(chan struct{})}
 }
 
 // who returns the server's name.
@@ -44,8 +45,13 @@ func (c who) GroupKey() string { return c.Key }
 // read is who, idempotent.
 type read struct{}
 
-func (read) Exec(_ context.Context, l *lab) (string, error) {
+func (read) Exec(ctx context.Context, l *lab) (string, error) {
 	l.executed.Add(1)
+	id, _ := edict.CommandIDOf(ctx)
+	select {
+	case l.ids <- id:
+	default:
+	}
 	return l.name, nil
 }
 
@@ -99,6 +105,22 @@ func (c count) Exec(_ context.Context, l *lab, results edict.Sink[int]) error {
 
 func (count) Idempotent() bool { return true }
 
+// report is count, which must not be executed twice. It is held up before the result Hold, if that is not 0.
+type report struct{ To, Hold int }
+
+func (c report) Exec(ctx context.Context, l *lab, results edict.Sink[int]) error {
+	l.marks.add(c.To)
+	for n := range c.To {
+		if n == c.Hold && n > 0 {
+			<-l.release
+		}
+		if err := results.Send(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // sumUp adds its inputs.
 type sumUp struct{}
 
@@ -118,7 +140,7 @@ func (sumUp) Idempotent() bool { return true }
 var labCommands = edict.Commands(
 	edict.Unary[who](), edict.Unary[read](), edict.Unary[wait](), edict.Unary[inTurn](),
 	edict.Unary[mark](), edict.Unary[markAgain](),
-	edict.ServerStream[count](), edict.Duplex[sumUp](),
+	edict.ServerStream[count](), edict.ServerStream[report](), edict.Duplex[sumUp](),
 )
 
 // fake is a connection without a network. Its state is what the test says.

@@ -25,6 +25,13 @@ type Member[T any] interface {
 	Shutdown(ctx context.Context) error
 }
 
+// Recorder is an optional interface of Members. A command that may have run at a server which remembers what became of it
+// (core.Attempts) is tried again on Members with the same Journal.
+type Recorder interface {
+	// Journal returns the name of the journal of the server to which commands go, zero if it has none.
+	Journal() core.JournalID
+}
+
 // Connect makes a Member for an address. It returns at once: the Member connects by itself. An error means
 // that the address can't be used at all.
 type Connect[T any] func(address string) (Member[T], error)
@@ -42,6 +49,14 @@ type member[T any] struct {
 	age      time.Duration // after which it is replaced; 0 is never
 	replaces *member[T]    // what it was made for
 	stop     context.CancelFunc
+}
+
+// journal returns the name of its server's journal, zero if it has none.
+func (m *member[T]) journal() (id core.JournalID) {
+	if recorder, ok := m.sender.(Recorder); ok {
+		id = recorder.Journal()
+	}
+	return id
 }
 
 // enter counts a call in.

@@ -12,8 +12,8 @@ import (
 
 // mayRepeat reports whether a command that ended with err may be sent again without the risk of harm. What was
 // not sent or refused did not run, so it may, if the reason may pass. What may have run may run twice only if
-// it is idempotent. What was executed has its answer.
-func mayRepeat(err *core.Error, command any) bool {
+// it is idempotent; else it may be asked for once more, if a journal knows. What was executed has its answer.
+func mayRepeat(err *core.Error, command any, recorded bool) bool {
 	if err.Code != core.Unavailable && err.Code != core.ResourceExhausted {
 		return false
 	}
@@ -23,7 +23,7 @@ func mayRepeat(err *core.Error, command any) bool {
 	case core.Refused:
 		return true
 	case core.OutcomeUnknown:
-		return isIdempotent(command)
+		return recorded || isIdempotent(command)
 	}
 	return false
 }
@@ -37,11 +37,15 @@ func isIdempotent(command any) bool {
 // or it is not.
 func (c *call[T]) again(m *member[T], err error) (wait time.Duration, ok bool) {
 	e, isError := errors.AsType[*core.Error](err)
-	if !isError || c.taken || c.ctx.Err() != nil || !mayRepeat(e, c.request.Command) {
+	recorded := c.attempted.Journal != (core.JournalID{})
+	if !isError || c.taken > 0 && !recorded || c.ctx.Err() != nil || !mayRepeat(e, c.request.Command, recorded) {
 		return 0, false
 	}
 	c.last = err
 	c.ran = c.ran || e.Outcome.Ran()
+	if recorded && e.Outcome.Ran() {
+		c.asked, c.attempted.MayHaveRun = m.endpoint, true
+	}
 	c.tried = append(c.tried, m)
 	// What did not reach a server costs none anything. gRPC (proposal A6) lets a refusal pass like that once
 	// too, because a server that shuts down refuses what is under way to it.
@@ -49,7 +53,7 @@ func (c *call[T]) again(m *member[T], err error) (wait time.Duration, ok bool) {
 	if e.Outcome == core.Refused && e.Code == core.Unavailable && !c.moved {
 		c.moved, free = true, true
 	}
-	others := c.group.pool.view.Load().without(c.tried, c.only).letThrough()
+	others := c.usable(c.group.pool.view.Load()).letThrough()
 	if free && others && e.RetryAfter == 0 {
 		return 0, true
 	}

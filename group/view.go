@@ -51,6 +51,31 @@ func (v *view[T]) without(tried []*member[T], only string) *view[T] {
 	return rest
 }
 
+// with returns what is left of v of connections to servers with a journal.
+func (v *view[T]) with(journal core.JournalID) *view[T] {
+	left := &view[T]{}
+	for i, e := range v.endpoints {
+		knowing := slices.DeleteFunc(slices.Clone(v.members[i]), func(m *member[T]) bool { return m.journal() != journal })
+		if len(knowing) > 0 {
+			left.endpoints = append(left.endpoints, e)
+			left.members = append(left.members, knowing)
+		}
+	}
+	return left
+}
+
+// mayKnow reports whether an endpoint, none of whose connections that are ready has the journal wanted, may have one that
+// does: as long as it is listed, and not all of its connections have been made again.
+func (v *view[T]) mayKnow(e *Endpoint) bool {
+	ready := 0
+	if i := slices.Index(v.endpoints, e); i >= 0 {
+		ready = len(v.members[i])
+	}
+	return slices.ContainsFunc(v.listed, func(l listing[T]) bool {
+		return l.Endpoint == e && l.failure == nil && (ready == 0 || ready < len(l.members))
+	})
+}
+
 // hopeless returns why no connection will be ready soon, and nil if one may: to the endpoint with that address, or if
 // it is empty to any.
 func (v *view[T]) hopeless(only string) *core.Error {

@@ -34,9 +34,9 @@ type ConnectionConfig struct {
 	// Compressor compresses results and inflates commands and inputs; nil if no compression was agreed on.
 	Compressor *core.Compressor
 	Peer       core.Peer
-	// Journal, if not nil, remembers what becomes of numbered commands, under Session.
-	Journal core.Journal
-	Session core.SessionID
+	// Journal, if not nil, remembers what becomes of numbered commands of a client that has met Challenge.
+	Journal   core.Journal
+	Challenge core.Challenge
 	// KeepaliveInterval is how long nothing may be received before the client gets a PING, and
 	// KeepaliveTimeout how long nothing may come after that before the connection is given up. An interval
 	// of 0 is never. See core.Keepalive.
@@ -62,6 +62,8 @@ type Connection struct {
 	arrivedEnd core.Position // the position after the last of them
 	allowance  allowance
 	keepalive  core.Keepalive
+	client     core.ClientID // whose numbers come, if identified; owned by the read loop
+	identified bool
 
 	counters counters
 
@@ -238,6 +240,8 @@ func (c *Connection) handle(frame *core.Frame) error {
 		return c.forNothing(frame.Kind, &c.counters.ignored)
 	case core.KindForget:
 		return c.forget(frame.Body)
+	case core.KindIdentity:
+		return c.identify(frame.Body)
 	case core.KindGoAway: // a client that goes away closes when it is done
 		return c.forNothing(frame.Kind, &c.counters.ignored)
 	}
@@ -268,7 +272,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
 	if t.Intercepted() {
 		both := new(interceptedContext)
-		t.ctx, t.space = &both.commandContext, &both.call
+		t.ctx, t.call = &both.commandContext, &both.call
 	} else {
 		t.ctx = new(commandContext)
 	}
@@ -289,8 +293,11 @@ func (c *Connection) start(frame *core.Frame) error {
 		}
 	}
 	if frame.Number != 0 && c.config.Journal != nil {
-		t.number = &number{id: core.CommandID{Session: c.config.Session, Number: frame.Number}}
-		t.ctx.extraLocked().number = t.number
+		if err := c.identifyTask(t, frame); err != nil {
+			c.invoker.inFlight.Add(-1)
+			t.recycle()
+			return err
+		}
 	}
 	if ordered, ok := executor.(core.OrderedExecutor); ok {
 		t.turn = &turn{task: t, executor: ordered}

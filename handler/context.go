@@ -48,7 +48,8 @@ type contextExtra struct {
 	credit   *core.Credit         // of the results; streams only; constant
 	inputs   *inputs              // nil if there are none; constant
 	turn     *turn                // ordered commands only; constant
-	number   *number              // numbered commands only; constant
+	id       core.CommandID       // numbered commands only; constant
+	number   *number              // of those, the ones that are remembered; constant
 	sent     atomic.Int64         // bytes of the results of a stream
 }
 

@@ -17,7 +17,7 @@ var ErrRecorded = errors.New("the command was executed before")
 // ReasonCut is the Reason of the error of a command that was begun before, by a server that has not seen its end.
 const ReasonCut = "cut-while-executing"
 
-// number is what a task of a numbered command has on top of others.
+// number is what a task of a numbered command has on top of others, if what becomes of it is to be remembered.
 type number struct {
 	id       core.CommandID
 	record   core.Record  // what becomes of it, as far as it has
@@ -149,13 +149,44 @@ func (t *task) recordedFrame() core.Frame {
 	return frame
 }
 
+// identify takes the proof of who the client is. It is checked here, on the read loop, which costs some 50 µs once per
+// session: what follows can't be judged before.
+func (c *Connection) identify(body []byte) error {
+	switch {
+	case c.config.Journal == nil:
+		return violationf("IDENTITY frame without an agreement")
+	case c.identified:
+		return violationf("IDENTITY frame of a client that has shown who it is")
+	}
+	client, err := c.config.Challenge.Verify(body)
+	if err != nil {
+		return violationf("%v", err)
+	}
+	c.client, c.identified = client, true
+	return nil
+}
+
+// identifyTask gives a task the ID of its command, and lets it be remembered if the client wants that.
+func (c *Connection) identifyTask(t *task, frame *core.Frame) error {
+	if !c.identified {
+		return violationf("COMMAND with a number, of a client that has not shown who it is")
+	}
+	extra := t.ctx.extraLocked()
+	extra.id = core.CommandID{Client: c.client, Number: frame.Number &^ core.Unrecorded}
+	if frame.Number&core.Unrecorded == 0 {
+		t.number = &number{id: extra.id}
+		extra.number = t.number
+	}
+	return nil
+}
+
 // forget passes a FORGET frame to the journal.
 func (c *Connection) forget(body []byte) error {
 	numbers, err := core.DecodeForgotten(body)
-	if err != nil || c.config.Journal == nil {
+	if err != nil || !c.identified {
 		return violationf("FORGET frame that is malformed, or not agreed on")
 	}
-	c.config.Journal.Forget(c.config.Session, numbers)
+	c.config.Journal.Forget(c.client, numbers)
 	return nil
 }
 
@@ -163,8 +194,8 @@ func (c *Connection) forget(body []byte) error {
 func (c *commandContext) CommandID() (core.CommandID, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extra == nil || c.extra.number == nil {
+	if c.extra == nil || c.extra.id.Number == 0 {
 		return core.CommandID{}, false
 	}
-	return c.extra.number.id, true
+	return c.extra.id, true
 }

@@ -19,7 +19,7 @@ type task struct {
 	cell       *cell // where the read loop finds ctx
 	executor   core.Executor
 	turn       *turn   // ordered commands only
-	number     *number // numbered commands only
+	number     *number // numbered commands that are remembered only
 	name       string
 
 	body   []byte       // the encoded command, in kept, or
@@ -33,8 +33,7 @@ type task struct {
 
 	described bool // metadata came with it; set for each command
 	came      time.Duration
-	call      *Call // as the interceptors see it; nil before, or if there are none
-	space     *Call // for it
+	call      *Call // as the interceptors see it, complete from Intercept on; nil if there are none
 	cost      int   // what it counts for in Connection.held
 	charged   int   // what is charged for the decoded command, if it is large
 	size      int   // of the encoded command, when it is inflated
@@ -67,9 +66,9 @@ func (t *task) recycle() {
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
-	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.noted, t.call = nil, nil, nil, nil, false, false, false, nil
-	if t.space != nil {
-		t.space, t.command, t.execute = nil, nil, nil
+	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.noted = nil, nil, nil, nil, false, false, false
+	if t.call != nil {
+		t.call, t.command, t.execute = nil, nil, nil
 	}
 	tasks.Put(t)
 }
@@ -302,10 +301,10 @@ func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Inter
 
 // Intercept implements core.Execution.
 func (t *task) Intercept(ctx context.Context, command any, run func(context.Context, any, core.Execution) error) error {
-	call := t.space
+	call := t.call
 	call.Name, call.Command, call.Stream, call.Inputs = t.name, command, t.executor.Stream(), t.executor.Inputs()
 	call.Scope, call.received, call.came, call.described = t.ctx, t.size, t.came, t.described
-	t.call, t.command, t.execute = call, command, run
+	t.command, t.execute = command, run
 	for i := len(t.steps); i <= len(t.connection.invoker.config.Interceptors); i++ {
 		t.steps = append(t.steps, func(ctx context.Context) error { return t.step(ctx, i) })
 	}

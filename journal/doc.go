@@ -9,6 +9,9 @@
 // the journal, what was never begun is executed now, and of what was being executed nobody can know how far it
 // came: it ends with OutcomeUnknown.
 //
+// Several servers of a process may share a Journal. Then a client finds at each of them what it has sent to another one. What
+// one is executing right now, another one takes for cut off.
+//
 // # What it costs
 //
 // Each command waits for the disk twice, once before it is executed and once before its result is sent; commands that come
@@ -18,8 +21,9 @@
 // # What it keeps
 //
 // Results are forgotten when their client says that it has them. Those of a client that never comes back are kept for
-// Config.Keep, and all of them together take Config.MaxBytes at most: beyond, commands are Refused, with a retry hint.
-// Secrets of sessions are kept as hashes. The file belongs to one process at a time.
+// Config.Keep, and so are those of commands that were sent a second time because nobody knew what became of the first: a
+// server that was frozen may come to that late, but not later than that. All of them together take Config.MaxBytes at most:
+// beyond, commands are Refused, with a retry hint. The file belongs to one process at a time.
 //
 // The file is a bbolt database (go.etcd.io/bbolt).
 package journal

@@ -18,7 +18,7 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "journal")
-	id := core.CommandID{Session: core.SessionID{1}, Number: 7}
+	id := core.CommandID{Client: core.ClientID{1}, Number: 7}
 
 	kept, err := journal.Open(path, journal.Config{})
 	if err != nil {

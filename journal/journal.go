@@ -1,8 +1,9 @@
 package journal
 
 import (
+	"bytes"
+	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -31,8 +32,12 @@ const openTimeout = time.Second
 const maxForgetting = 1 << 16
 
 var (
-	sessions = []byte("sessions") // bucket: an Identity in JSON by session
-	commands = []byte("commands") // bucket: an entry by session and number, see key
+	about    = []byte("about")    // bucket: what follows
+	format   = []byte("format")   // the number of the file's format
+	name     = []byte("name")     // the journal's, 16 bytes
+	commands = []byte("commands") // bucket: an entry by client and number, see key
+
+	currentFormat = []byte{2}
 )
 
 // The first byte of an entry. The time, 8 bytes of Unix seconds, follows in both; then, if it has ended, the Record.
@@ -47,12 +52,12 @@ const (
 type Journal struct {
 	db     *bolt.DB
 	config Config
-	done   chan struct{} // closed when run has ended
+	name   core.JournalID // constant
+	done   chan struct{}  // closed when run has ended
 
 	// Owned by run.
 	bytes    int64 // of all entries
 	commands int
-	sessions int
 	cleaned  time.Time
 	running  map[core.CommandID]bool // begun by this process, and not ended; true if they were forgotten meanwhile
 
@@ -71,18 +76,17 @@ var (
 
 // Stats says what a Journal holds.
 type Stats struct {
-	// Commands are kept, in so many Bytes, of Sessions clients.
-	Commands, Sessions int
-	Bytes              int64
+	// Commands are kept, in so many Bytes.
+	Commands int
+	Bytes    int64
 	// Commits is how often it was written to the disk.
 	Commits uint64
 }
 
 // operation is a change that someone waits for.
 type operation struct {
-	id       core.CommandID
-	ending   []byte         // the encoded record of a command that has ended, or
-	identity *core.Identity // the identity of id.Session; or neither: a command begins
+	id     core.CommandID
+	ending []byte // the encoded record of a command that has ended; nil: it begins
 
 	// Set by run, before done is closed.
 	record *core.Record
@@ -114,14 +118,40 @@ func Open(path string, config Config) (*Journal, error) {
 	return j, nil
 }
 
-// load makes the buckets and counts what is in them, but for what is too old.
+// load makes the buckets if there are none, and counts what is in them, but for what is too old.
 func (j *Journal) load(tx *bolt.Tx) error {
-	for _, name := range [][]byte{sessions, commands} {
-		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+	known := tx.Bucket(about)
+	if known == nil {
+		if tx.Bucket(commands) != nil {
+			return errFormat
+		}
+		rand.Read(j.name[:]) // never fails: see crypto/rand
+		if err := create(tx, j.name); err != nil {
 			return err
 		}
+		known = tx.Bucket(about)
+	}
+	if !bytes.Equal(known.Get(format), currentFormat) || copy(j.name[:], known.Get(name)) != len(j.name) || tx.Bucket(commands) == nil {
+		return errFormat
 	}
 	return j.clean(tx)
+}
+
+var errFormat = errors.New("its format is that of another version of Edict: let the server begin with a new file")
+
+func create(tx *bolt.Tx, id core.JournalID) error {
+	bucket, err := tx.CreateBucket(about)
+	if err != nil {
+		return err
+	}
+	if err := bucket.Put(format, currentFormat); err != nil {
+		return err
+	}
+	if err := bucket.Put(name, id[:]); err != nil {
+		return err
+	}
+	_, err = tx.CreateBucket(commands)
+	return err
 }
 
 // clean drops what is too old, and counts the rest.
@@ -129,62 +159,43 @@ func (j *Journal) clean(tx *bolt.Tx) error {
 	now := time.Now()
 	oldest := now.Add(-j.config.Keep).Unix()
 	j.cleaned, j.bytes, j.commands = now, 0, 0
-	kept := map[core.SessionID]bool{}
-	var old [][2][]byte // bucket and key; a cursor that deletes may pass over what comes next
-	cursor := tx.Bucket(commands).Cursor()
+	var old [][]byte // a cursor that deletes may pass over what comes next
+	bucket := tx.Bucket(commands)
+	cursor := bucket.Cursor()
 	for key, entry := cursor.First(); key != nil; key, entry = cursor.Next() {
 		_, running := j.running[idOf(key)]
 		if len(entry) < entryHeader || entryTime(entry) < oldest && !running {
-			old = append(old, [2][]byte{commands, key})
+			old = append(old, key)
 			continue
 		}
-		kept[core.SessionID(key[:len(core.SessionID{})])] = true
 		j.bytes += int64(len(key) + len(entry))
 		j.commands++
 	}
-	count := 0
-	cursor = tx.Bucket(sessions).Cursor()
-	for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
-		var known storedIdentity
-		if json.Unmarshal(value, &known) != nil || known.Time < oldest && !kept[core.SessionID(key)] {
-			old = append(old, [2][]byte{sessions, key})
-			continue
-		}
-		count++
-	}
-	for _, place := range old {
-		if err := tx.Bucket(place[0]).Delete(place[1]); err != nil {
+	for _, key := range old {
+		if err := bucket.Delete(key); err != nil {
 			return err
 		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.sessions = count
-	j.stats.Sessions, j.stats.Commands, j.stats.Bytes = j.sessions, j.commands, j.bytes
+	j.stats.Commands, j.stats.Bytes = j.commands, j.bytes
 	return nil
 }
 
 func entryTime(entry []byte) int64 { return int64(binary.BigEndian.Uint64(entry[1:])) }
 
-// key returns where a command is kept: commands of a session are beside each other, in their order.
-func key(id core.CommandID) []byte { return binary.BigEndian.AppendUint64(id.Session[:], id.Number) }
+// key returns where a command is kept: commands of a client are beside each other, in their order.
+func key(id core.CommandID) []byte { return binary.BigEndian.AppendUint64(id.Client[:], id.Number) }
 
 // idOf is the opposite of key.
 func idOf(key []byte) (id core.CommandID) {
-	id.Number = binary.BigEndian.Uint64(key[copy(id.Session[:], key):])
+	id.Number = binary.BigEndian.Uint64(key[copy(id.Client[:], key):])
 	return id
 }
 
 func entry(state byte, record []byte) []byte {
 	e := binary.BigEndian.AppendUint64([]byte{state}, uint64(time.Now().Unix()))
 	return append(e, record...)
-}
-
-// storedIdentity is an Identity, and when it was set.
-type storedIdentity struct {
-	Current, Offered []byte
-	Scheme, Name     string `json:",omitempty"`
-	Time             int64
 }
 
 // run writes what is pending, all of it at once, again and again: while one write goes on the next gather.
@@ -208,7 +219,7 @@ func (j *Journal) run() {
 
 // commit applies changes and writes them to the disk.
 func (j *Journal) commit(operations []*operation, forgetting []core.CommandID) {
-	bytes, count, known := j.bytes, j.commands, j.sessions
+	size, count := j.bytes, j.commands
 	err := j.db.Update(func(tx *bolt.Tx) error {
 		for _, id := range forgetting {
 			if err := j.drop(tx, id); err != nil {
@@ -223,11 +234,11 @@ func (j *Journal) commit(operations []*operation, forgetting []core.CommandID) {
 		return nil
 	})
 	if err != nil {
-		j.bytes, j.commands, j.sessions = bytes, count, known
+		j.bytes, j.commands = size, count
 	}
 	j.mu.Lock()
 	j.stats.Commits++
-	j.stats.Sessions, j.stats.Commands, j.stats.Bytes = j.sessions, j.commands, j.bytes
+	j.stats.Commands, j.stats.Bytes = j.commands, j.bytes
 	j.mu.Unlock()
 	for _, o := range operations {
 		if err != nil {
@@ -251,25 +262,13 @@ func (j *Journal) drop(tx *bolt.Tx, id core.CommandID) error {
 	return bucket.Delete(k)
 }
 
-func (j *Journal) count(commands, bytes int) {
+func (j *Journal) count(commands, size int) {
 	j.commands += commands
-	j.bytes += int64(commands * bytes)
+	j.bytes += int64(commands * size)
 }
 
 // apply makes one change. Its error is one of the database; what is wrong with the operation goes there.
 func (j *Journal) apply(tx *bolt.Tx, o *operation) error {
-	if o.identity != nil {
-		value, err := json.Marshal(storedIdentity{
-			o.identity.Current[:], o.identity.Offered[:], o.identity.Scheme, o.identity.Name, time.Now().Unix(),
-		})
-		if err != nil {
-			return err
-		}
-		if tx.Bucket(sessions).Get(o.id.Session[:]) == nil {
-			j.sessions++
-		}
-		return tx.Bucket(sessions).Put(o.id.Session[:], value)
-	}
 	bucket, k := tx.Bucket(commands), key(o.id)
 	old := bucket.Get(k)
 	if o.ending != nil {
@@ -350,38 +349,20 @@ func (j *Journal) End(id core.CommandID, record *core.Record) error {
 	return j.do(&operation{id: id, ending: record.Append(nil)})
 }
 
+// Name implements core.Journal.
+func (j *Journal) Name() core.JournalID { return j.name }
+
 // Forget implements core.Journal. It does not wait.
-func (j *Journal) Forget(session core.SessionID, numbers []uint64) {
+func (j *Journal) Forget(client core.ClientID, numbers []uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
 		return
 	}
 	for _, number := range numbers[:max(0, min(len(numbers), maxForgetting-len(j.forgetting)))] {
-		j.forgetting = append(j.forgetting, core.CommandID{Session: session, Number: number})
+		j.forgetting = append(j.forgetting, core.CommandID{Client: client, Number: number})
 	}
 	j.wakeLocked()
-}
-
-// Identity implements core.Journal.
-func (j *Journal) Identity(session core.SessionID) (core.Identity, bool) {
-	var known storedIdentity
-	err := j.db.View(func(tx *bolt.Tx) error {
-		value := tx.Bucket(sessions).Get(session[:])
-		if value == nil {
-			return errors.New("unknown")
-		}
-		return json.Unmarshal(value, &known)
-	})
-	identity := core.Identity{Scheme: known.Scheme, Name: known.Name}
-	copy(identity.Current[:], known.Current)
-	copy(identity.Offered[:], known.Offered)
-	return identity, err == nil
-}
-
-// SetIdentity implements core.Journal. It waits for the disk.
-func (j *Journal) SetIdentity(session core.SessionID, identity core.Identity) error {
-	return j.do(&operation{id: core.CommandID{Session: session}, identity: &identity})
 }
 
 // Stats returns what the journal holds.

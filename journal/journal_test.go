@@ -6,9 +6,12 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/journal"
@@ -24,8 +27,8 @@ func open(t *testing.T, path string, config journal.Config) *journal.Journal {
 	return j
 }
 
-func command(session byte, number uint64) core.CommandID {
-	return core.CommandID{Session: core.SessionID{session}, Number: number}
+func command(client byte, number uint64) core.CommandID {
+	return core.CommandID{Client: core.ClientID{client}, Number: number}
 }
 
 func TestReopen(t *testing.T) {
@@ -35,9 +38,9 @@ func TestReopen(t *testing.T) {
 		Codec: "json", Compression: "s2", Kind: core.KindEnd, Flags: core.FlagMetadata, Metadata: []byte("m"), Body: []byte("b"),
 		Results: []core.RecordedResult{{Body: []byte("one")}, {Body: []byte{}, Compressed: true}},
 	}
-	identity := core.Identity{Current: core.HashSecret([]byte("a")), Offered: core.HashSecret([]byte("b")), Scheme: "token", Name: "till"}
-	if err := j.SetIdentity(core.SessionID{1}, identity); err != nil {
-		t.Fatal(err)
+	name := j.Name()
+	if name == (core.JournalID{}) || name == open(t, filepath.Join(t.TempDir(), "other"), journal.Config{}).Name() {
+		t.Error("its name is not its own")
 	}
 	for number, record := range map[uint64]*core.Record{1: full, 2: {Kind: core.KindError, Body: []byte("e")}, 3: nil, 4: {Kind: core.KindEnd}} {
 		if before, err := j.Begin(command(1, number)); before != nil || err != nil {
@@ -49,7 +52,7 @@ func TestReopen(t *testing.T) {
 			}
 		}
 	}
-	j.Forget(core.SessionID{1}, []uint64{4, 77})
+	j.Forget(core.ClientID{1}, []uint64{4, 77})
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -61,11 +64,11 @@ func TestReopen(t *testing.T) {
 	}
 
 	j = open(t, path, journal.Config{})
-	if known, ok := j.Identity(core.SessionID{1}); !ok || known != identity {
-		t.Errorf("%+v, %v", known, ok)
+	if j.Name() != name {
+		t.Error("it has another name")
 	}
-	if _, ok := j.Identity(core.SessionID{2}); ok {
-		t.Error("a stranger is known")
+	if record, err := j.Begin(command(2, 1)); record != nil || err != nil {
+		t.Errorf("the command of another client: %+v, %v", record, err)
 	}
 	if record, err := j.Begin(command(1, 1)); err != nil || !reflect.DeepEqual(record, full) {
 		t.Errorf("%+v, %v", record, err)
@@ -79,7 +82,7 @@ func TestReopen(t *testing.T) {
 	if record, err := j.Begin(command(1, 4)); record != nil || err != nil {
 		t.Errorf("forgotten, and yet %+v, %v", record, err)
 	}
-	if stats := j.Stats(); stats.Commands != 4 || stats.Sessions != 1 || stats.Bytes == 0 {
+	if stats := j.Stats(); stats.Commands != 5 || stats.Bytes == 0 {
 		t.Errorf("%+v", stats)
 	}
 }
@@ -89,6 +92,52 @@ func TestOneProcess(t *testing.T) {
 	open(t, path, journal.Config{})
 	if _, err := journal.Open(path, journal.Config{}); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Error(err)
+	}
+}
+
+// A file of another format is left alone.
+func TestAnotherFormat(t *testing.T) {
+	for _, change := range []func(tx *bolt.Tx) error{
+		func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("about")) }, // as it was at first
+		func(tx *bolt.Tx) error { return tx.Bucket([]byte("about")).Put([]byte("format"), []byte{3}) },
+		func(tx *bolt.Tx) error { return tx.Bucket([]byte("about")).Put([]byte("name"), []byte("short")) },
+	} {
+		path := filepath.Join(t.TempDir(), "journal")
+		if err := open(t, path, journal.Config{}).Close(); err != nil {
+			t.Fatal(err)
+		}
+		db, err := bolt.Open(path, 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(db.Update(change), db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := journal.Open(path, journal.Config{}); err == nil || !strings.Contains(err.Error(), "another version") {
+			t.Error(err)
+		}
+	}
+}
+
+// A command that another server of the process executes right now is cut off, for who asks.
+func TestSharedWhileItIsExecuted(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "journal"), journal.Config{})
+	const servers = 8
+	var mine, others atomic.Int64
+	var all sync.WaitGroup
+	for range servers {
+		all.Go(func() {
+			switch record, err := j.Begin(command(1, 1)); {
+			case record == nil && err == nil:
+				mine.Add(1)
+			case errors.Is(err, core.ErrBegun):
+				others.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if mine.Load() != 1 || others.Load() != servers-1 {
+		t.Errorf("%d may execute it, %d were told that it was begun", mine.Load(), others.Load())
 	}
 }
 
@@ -115,7 +164,7 @@ func TestFull(t *testing.T) {
 	if size := j.Size(); size.Limit != 2000 || size.Bytes <= 0 || size.Records != j.Stats().Commands || size.Bytes != j.Stats().Bytes {
 		t.Errorf("%+v", size)
 	}
-	j.Forget(core.SessionID{1}, []uint64{1, 2, 3})
+	j.Forget(core.ClientID{1}, []uint64{1, 2, 3})
 	if _, err := j.Begin(command(1, number)); err != nil {
 		t.Errorf("there is room again, and yet %v", err)
 	}
@@ -130,7 +179,7 @@ func TestForgottenBeforeItsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	j.Forget(core.SessionID{1}, []uint64{0})
+	j.Forget(core.ClientID{1}, []uint64{0})
 	if _, err := j.Begin(command(1, 2)); err != nil { // which comes after that
 		t.Fatal(err)
 	}
@@ -169,11 +218,6 @@ func TestOldIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "journal")
 		j := open(t, path, journal.Config{Keep: time.Hour, NoSync: true})
-		for session := range byte(3) {
-			if err := j.SetIdentity(core.SessionID{session}, core.Identity{}); err != nil {
-				t.Fatal(err)
-			}
-		}
 		for _, number := range []uint64{1, 2, 3} {
 			if _, err := j.Begin(command(1, number)); err != nil {
 				t.Fatal(err)
@@ -188,7 +232,7 @@ func TestOldIsDropped(t *testing.T) {
 			t.Fatal(err)
 		}
 		j = open(t, path, journal.Config{Keep: time.Hour})
-		if stats := j.Stats(); stats.Commands != 1 || stats.Sessions != 1 {
+		if stats := j.Stats(); stats.Commands != 1 {
 			t.Errorf("%+v", stats)
 		}
 		_ = j.Close()

@@ -74,6 +74,9 @@ func (c *Conn) Resumable(limit int, lost func(cause error)) {
 	for c.writer.writing && c.writer.err == nil {
 		_ = c.writer.waitForLeave(context.Background()) // which the write timeout bounds
 	}
+	if c.writer.err != nil { // whoever writes may be about to find out
+		return
+	}
 	c.writer.replay = &replay{
 		limit: max(limit, MinReplay), lost: lost, written: c.writer.attempted, confirmed: c.writer.attempted, away: make(chan struct{}),
 		heardAt: c.reader.received.Load(),

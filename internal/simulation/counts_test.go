@@ -17,9 +17,9 @@ type counts struct {
 	// Calls that found no room in the budget, and steps after which somebody waited for some.
 	noRoom, short int
 	// Of lasting lives: bytes that were written again; connections that were resumed, and those of whose session nothing was known; calls that were sent again; servers
-	// that were killed; thieves that were answered, and those who had a session by that.
-	again, resumed, losses, resent, kills, thieves, stolen int
-	cutWhileExecuting, recorded                            int // calls that ended so; that were answered by a server after the one that executed them
+	// that were killed; thieves that were answered, those who had a session by that, and those who repeated all that a client had said.
+	again, resumed, losses, resent, kills, thieves, stolen, repeats int
+	cutWhileExecuting, recorded                                     int // calls that ended so; that were answered by a server after the one that executed them
 }
 
 // count adds up what has happened.

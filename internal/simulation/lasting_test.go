@@ -72,6 +72,7 @@ type hop struct {
 	vanished   bool
 	cut        bool
 	thief      bool
+	repeats    bool // everything that somebody has said
 	over       bool // the server had closed it before this step
 
 	welcomed     bool

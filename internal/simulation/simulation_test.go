@@ -179,7 +179,7 @@ func sameStories(t *testing.T, seeds int, kind func(seed uint64) life) {
 // enoughOfLasting is what TestSimulationOfLastingLives must have had in it, enoughOfJournals TestSimulationOfJournals.
 var (
 	enoughOfLasting  = counts{seeds: 100, cuts: 300, resumed: 200, again: 50_000, losses: 10, thieves: 10, stolen: 2, calls: 1000, succeeded: 300, results: 300, inputs: 10}
-	enoughOfJournals = counts{seeds: 50, kills: 60, resumed: 60, resent: 60, recorded: 3, cutWhileExecuting: 5, losses: 50}
+	enoughOfJournals = counts{seeds: 50, kills: 60, resumed: 60, resent: 60, recorded: 3, cutWhileExecuting: 5, losses: 50, repeats: 5}
 )
 
 // TestSimulationOfLastingLives lives seeds whose connections can be resumed.

@@ -21,7 +21,6 @@ type session struct {
 	away    time.Time // since when the server has no connection; zero while it has one
 	ended   bool      // the server has given it up
 	mayEnd  bool      // and may have: it was away for too long, or the server has ended
-	stored  bool      // a journal remembers its secrets
 	stolen  bool      // a thief has it; nothing is checked any more
 
 	current, offered string // secrets
@@ -107,6 +106,9 @@ func (s *session) empty() bool {
 func (l *lasting) observeStreams() {
 	for _, h := range l.hops {
 		l.meet(h)
+		if h.repeats {
+			l.checkRepeated(h)
+		}
 		if h.session == nil || h.session.stolen {
 			continue
 		}
@@ -203,7 +205,7 @@ func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 		if !h.thief && h.guest.mayLose == "" && !before.empty() {
 			l.violated("the session of %d is lost: %s", h.guest.number, welcome.lost)
 		}
-		if before.id == welcome.id && !before.stored {
+		if before.id == welcome.id {
 			l.violated("a session has the ID of another one")
 		}
 		if !h.thief {
@@ -212,17 +214,8 @@ func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 			before.ended = true
 		}
 	}
-	s := &session{id: welcome.id, guest: h.guest, present: h, offered: welcome.secret, stored: l.journals}
-	if before != nil && before.id == welcome.id {
-		if h.hello.secret != before.current && h.hello.secret != before.offered && !before.stolen {
-			l.violated("a secret that is not good has got a session's ID")
-		}
-		s.current = h.hello.secret
-		if h.thief {
-			l.counted.stolen++
-			l.steals(s)
-		}
-	}
+	s := &session{id: welcome.id, guest: h.guest, present: h, offered: welcome.secret}
+	s.stolen, s.mayEnd = h.repeats, h.repeats // nothing is checked
 	h.session = s
 	l.sessions[s.id] = s
 	if !h.thief {

@@ -43,18 +43,10 @@ func (m *mortal) End(id edict.CommandID, record *core.Record) error {
 }
 
 // Forget implements core.Journal.
-func (m *mortal) Forget(session core.SessionID, numbers []uint64) {
+func (m *mortal) Forget(client core.ClientID, numbers []uint64) {
 	if !m.dead.Load() {
-		m.Journal.Forget(session, numbers)
+		m.Journal.Forget(client, numbers)
 	}
-}
-
-// SetIdentity implements core.Journal.
-func (m *mortal) SetIdentity(session core.SessionID, identity core.Identity) error {
-	if m.dead.Load() {
-		return errKilled
-	}
-	return m.Journal.SetIdentity(session, identity)
 }
 
 // observe checks what must hold whenever nothing moves.
@@ -240,8 +232,8 @@ func (l *lasting) judgeLastingError(c *call, r *run) {
 		{c.invoked, errors.Is(c.err, context.Canceled), "it was cancelled"},
 		{g.closed, e.Code == edict.Unavailable && errors.Is(c.err, edict.ErrClosed), "its client ends"},
 		{g.shutting, e.Code == edict.Unavailable && e.Outcome == edict.OutcomeUnknown, "its connection was lost while its client shut down"},
-		{lost, e.Code == edict.Unavailable && l.mayBeUnavailable(c, g, e), "its session was lost"},
-		{lost && l.journals && r != nil && !l.wasAnswered(r), e.Reason == handler.ReasonCut && e.Outcome == edict.OutcomeUnknown, "it was cut while it was executed"},
+		{lost, e.Code == edict.Unavailable && l.mayBeUnavailable(c, e), "its session was lost"},
+		{lost && l.journals && r != nil && (!l.wasAnswered(r) || g.stolen), e.Reason == handler.ReasonCut && e.Outcome == edict.OutcomeUnknown, "it was cut while it was executed"},
 		{r != nil, e.Outcome == edict.Executed && l.toldByRun(c, r, e) && (!r.killed || l.isRecorded(r)), "its command has ended"},
 		{lost && l.journals && r != nil && c.how.stream(), e.Outcome == edict.Executed && e.Code == edict.Canceled, "it was cancelled by the end of its session, and some results may be missing"},
 		{true, refused && e.Code == edict.ResourceExhausted, "the server was full"},
@@ -268,13 +260,14 @@ func (l *lasting) judgeLastingError(c *call, r *run) {
 // numberSize is what the number of a command takes.
 const numberSize = 8
 
-// wasAnswered reports whether the server has written down how a command ended, so that it must tell.
+// wasAnswered reports whether the server has written down how a command ended, so that it must tell; unless that came after it
+// was asked, which may be if a thief has the session, in which the command goes on.
 func (l *lasting) wasAnswered(r *run) bool { return l.isRecorded(r) }
 
 // mayBeUnavailable reports whether a call may end because its session is lost. If there is a journal, calls that
 // can be sent again are.
-func (l *lasting) mayBeUnavailable(c *call, g *guest, e *edict.Error) bool {
-	if l.journals && !g.stolen && c.how != byDuplex {
+func (l *lasting) mayBeUnavailable(c *call, e *edict.Error) bool {
+	if l.journals && c.how != byDuplex {
 		return false
 	}
 	return e.Outcome == edict.OutcomeUnknown || c.how == byDuplex

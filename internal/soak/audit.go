@@ -60,6 +60,7 @@ type books struct {
 	counts
 	calls    map[int][]ledgerEntry
 	promises map[string]promise // by route
+	unknown  map[string]int     // calls of which their callers don't know what became, by route
 }
 
 // promise is what a route must keep whose connections are resumed.
@@ -86,18 +87,18 @@ func (b *books) entry(id callID) *ledgerEntry {
 const maxAhead = 1 << 20
 
 // audit compares the records of the clients with the logs of the servers; both are by the number of
-// the process. promises are by route.
-func audit(clients, servers map[int]audited, promises map[string]promise) (counts, error) {
-	b := &books{calls: map[int][]ledgerEntry{}, promises: promises}
+// the process. promises are by route, and so is how many calls ended Unknown.
+func audit(clients, servers map[int]audited, promises map[string]promise) (c counts, unknown map[string]int, err error) {
+	b := &books{calls: map[int][]ledgerEntry{}, promises: promises, unknown: map[string]int{}}
 	for _, client := range clients {
 		err := readRecords(client.log, b.begin, func(r record) { b.end(r, servers[r.server].ending == drained) }, b.newSession)
 		if err != nil {
-			return b.counts, err
+			return b.counts, nil, err
 		}
 	}
 	for _, server := range servers {
 		if err := readStages(server.log, b.come); err != nil {
-			return b.counts, err
+			return b.counts, nil, err
 		}
 	}
 	for process, entries := range b.calls {
@@ -105,7 +106,7 @@ func audit(clients, servers map[int]audited, promises map[string]promise) (count
 			b.close(entry, clients[process].ending)
 		}
 	}
-	return b.counts, nil
+	return b.counts, b.unknown, nil
 }
 
 // audited is what audit needs to know of a process.
@@ -132,6 +133,9 @@ func (b *books) end(r record, drained bool) {
 	}
 	entry.ended, entry.code, entry.outcome = true, r.code, r.outcome
 	b.Ended++
+	if r.outcome == edict.OutcomeUnknown && r.code != 0 {
+		b.unknown[r.route]++
+	}
 	if r.stream {
 		b.Streams++
 	}
@@ -285,6 +289,7 @@ func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 	var leakedGoroutines, leakedFiles, crashes, overgrown int
 	var resumed, resent uint64
 	var journals []row
+	remembered := map[string]int{} // commands, by the name of the server whose journal remembers them
 	for _, p := range d.processes {
 		state, last, progress := p.state()
 		target := clients
@@ -298,10 +303,12 @@ func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 			d.say("%v crashed: %s", p, p.errorText())
 		}
 		resumed += progress.Resumed
-		resent += progress.Resent
+		for _, calls := range progress.Resent {
+			resent += calls
+		}
 		if last != nil {
 			if j := last.Journal; j != nil {
-				overgrown += max(0, j.Commands-j.Sessions*maxRemembered)
+				remembered[p.config.Journal] = j.Commands // of the last one of its servers
 				journals = append(journals, row{fmt.Sprintf("journal of %v", p), fmt.Sprintf("%+v", *j), false})
 			}
 			leakedGoroutines += max(0, last.After.Goroutines-last.Before.Goroutines)
@@ -312,9 +319,12 @@ func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 	for name, s := range d.servers {
 		promises[name] = promise{s.base.Journal != "", s.disturbed}
 	}
-	c, err := audit(clients, servers, promises)
+	c, unknown, err := audit(clients, servers, promises)
 	if err != nil {
 		return false, err
+	}
+	for file, commands := range remembered {
+		overgrown += max(0, commands-d.mayRemember(file, unknown))
 	}
 	rows := append(c.rows(), journals...)
 	rows = append(rows,
@@ -373,10 +383,34 @@ func (d *driver) conclude(unrecovered []string) (passed bool, err error) {
 	return passed, nil
 }
 
-// maxRemembered is how many commands a journal may remember for a client: those of which it was not told yet that they can
-// be forgotten (64 less one), those that were in flight when the client was killed, and those of each FORGET that was on its
-// way when a server was killed: nobody says them again, so they stay until they are too old.
-const maxRemembered = 16*64 + 2*maxBurst
+// mayRemember returns how many commands a journal may remember in the end. Of each client that it had, these are:
+//
+//   - those that it was not told yet that they can be forgotten: less than 64;
+//   - when the client ends, also those that are in flight, and those that it was told in a FORGET that has not come; the answers to
+//     both were in flight together at some time. As long as it goes on it says them again on its next connection;
+//   - those that were sent twice, which must not be forgotten. A client that was killed has not reported the last ones, which
+//     were in flight once;
+//   - those that the client has given up, if FORGET overtakes them on the server, where they wait for their turn: part of
+//     those that ended Unknown.
+func (d *driver) mayRemember(file string, unknown map[string]int) int {
+	most := 0
+	for name, server := range d.servers {
+		if server.base.Journal != file {
+			continue
+		}
+		most += unknown[name]
+		for _, p := range d.processes {
+			lines := len(p.config.Routes)
+			if !slices.ContainsFunc(p.config.Routes, func(r route) bool { return r.Name == name }) {
+				continue
+			}
+			_, _, progress := p.state()
+			inFlight := (p.config.Callers + lines - 1) / lines * maxBurst
+			most += 64 + 3*inFlight + int(progress.Resent[name])
+		}
+	}
+	return most
+}
 
 // maxGrowth is by how much the live heap of a steady process may differ after it has drained: what its
 // pools and tables keep does not depend on the length of the run.

@@ -49,7 +49,7 @@ func (s story) audit(t *testing.T) counts {
 	servers := map[int]audited{7: {filepath.Join(folder, "server"), s.server}, 8: {filepath.Join(folder, "none"), killed}}
 	writeFile(t, clients[3].log, records)
 	writeFile(t, servers[7].log, log)
-	c, err := audit(clients, servers, map[string]promise{
+	c, _, err := audit(clients, servers, map[string]promise{
 		"resumed": {false, []interval{{1000, 2000}}}, "durable": {true, []interval{{100, 200}, {1000, 2000}}},
 	})
 	if err != nil {

@@ -46,9 +46,10 @@ type report struct {
 
 // progress is how far a client has come.
 type progress struct {
-	Begun, Ended    int64
-	Good            map[string]int64 // calls that succeeded, by route
-	Resumed, Resent uint64           // connections, and calls
+	Begun, Ended int64
+	Good         map[string]int64  // calls that succeeded, by route
+	Resumed      uint64            // connections
+	Resent       map[string]uint64 // calls, by route
 }
 
 // final is what a process finds when it has drained.

@@ -267,12 +267,12 @@ func (w *workload) reportUntil(ctx context.Context, c *child) {
 }
 
 func (w *workload) progress() *progress {
-	p := &progress{Begun: w.begun.Load(), Ended: w.ended.Load(), Good: map[string]int64{}}
+	p := &progress{Begun: w.begun.Load(), Ended: w.ended.Load(), Good: map[string]int64{}, Resent: map[string]uint64{}}
 	for _, line := range w.lines {
 		p.Good[line.Name] = line.good.Load()
 		stats := line.stats()
 		p.Resumed += stats.Resumed
-		p.Resent += stats.Resent
+		p.Resent[line.Name] = stats.Resent
 	}
 	return p
 }
