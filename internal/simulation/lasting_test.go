@@ -343,7 +343,8 @@ func (h *hop) writer(d edicttest.Direction) *tap {
 
 func (h *hop) reader(d edicttest.Direction) *tap { return h.writer(1 - d) }
 
-// deliver lets some bytes arrive: of one frame at most, so that at most one goroutine has something to do.
+// deliver lets some bytes arrive: of one frame at most, so that at most one goroutine has something to do. Frames that
+// several goroutines write in any order come together.
 func (l *lasting) deliver() action {
 	type way struct {
 		h *hop
@@ -361,28 +362,42 @@ func (l *lasting) deliver() action {
 		return action{}
 	}
 	w := pick(l.simulation, candidates...)
-	n := w.h.next(w.d)
+	n, several := w.h.next(w.d)
+	part := n
 	switch l.random.IntN(8) {
 	case 0:
-		n = min(n, 1)
+		part = min(n, 1)
 	case 1:
-		n = min(n, 1+l.random.IntN(max(1, n)))
+		part = min(n, 1+l.random.IntN(max(1, n)))
+	}
+	if !several { // else a part would be of one or the other
+		n = part
 	}
 	return l.move(w.h, w.d, n)
 }
 
-// next returns how many bytes there are to the end of the frame that comes next.
-func (h *hop) next(d edicttest.Direction) int {
+// next returns how many bytes there are to the end of the frame that comes next, or of several, if their order is that in
+// which goroutines came to write them: the reader acknowledges while a call that it has woken sends its command.
+func (h *hop) next(d edicttest.Direction) (n int, several bool) {
 	pending := h.connection.Pending(d)
 	if h.reader(d).closed {
-		return pending
+		return pending, false
 	}
+	unordered := false
 	for _, f := range h.writer(d).offered.frames {
-		if f.end > h.delivered[d] {
-			return f.end - h.delivered[d]
+		switch {
+		case f.end <= h.delivered[d]:
+			continue
+		case n > 0 && !unordered && !f.unordered():
+			return n, several
 		}
+		several = n > 0
+		n, unordered = f.end-h.delivered[d], f.unordered()
 	}
-	return pending
+	if n > 0 {
+		return n, several
+	}
+	return pending, false
 }
 
 func (l *lasting) move(h *hop, d edicttest.Direction, n int) action {
@@ -673,7 +688,8 @@ func (l *lasting) heal() {
 			}
 			for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
 				for h.moves(d) {
-					try(&moved, l.move(h, d, h.next(d)))
+					n, _ := h.next(d)
+					try(&moved, l.move(h, d, n))
 				}
 			}
 		}
@@ -803,7 +819,8 @@ func (l *lasting) exhaust() {
 		for _, h := range l.hops {
 			for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
 				for h.moves(d) {
-					l.act(l.move(h, d, h.next(d)))
+					n, _ := h.next(d)
+					l.act(l.move(h, d, n))
 					again = true
 				}
 			}
