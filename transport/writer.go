@@ -180,7 +180,7 @@ func (c *Conn) SendPreface(preface [PrefaceSize]byte) {
 	if w.err != nil {
 		return // as Post will say
 	}
-	w.grow()
+	w.makeRoomLocked(len(preface))
 	w.pending.buffer.Bytes = append(w.pending.buffer.Bytes, preface[:]...)
 	w.pending.size += len(preface)
 	w.appended += core.Position(len(preface))
@@ -282,27 +282,43 @@ func (w *writer) startPartsLocked(frame *core.Frame, length int) {
 	w.lanes.add(w, *frame, maxFragment)
 }
 
-func (w *writer) grow() {
-	if w.pending.buffer == nil {
-		size := w.usual
+// makeRoomLocked sees to it that so many bytes can be appended to the pending batch. A batch that outgrows its buffer gets a
+// larger one of the pool: append would make one and leave the other to the garbage collector.
+func (w *writer) makeRoomLocked(size int) {
+	p := &w.pending
+	if p.buffer == nil {
+		usual := w.usual
 		if !w.owner.account.Calm() {
-			size = min(size, queueFree+w.reserved)
+			usual = min(usual, queueFree+w.reserved)
 		}
-		w.pending.buffer = core.GetBuffer(max(minBatch, size))
+		p.buffer = core.GetBuffer(max(minBatch, usual, size))
+		return
+	}
+	if have := len(p.buffer.Bytes); have+size > cap(p.buffer.Bytes) {
+		larger := core.GetBuffer(max(have+size, cap(p.buffer.Bytes)+cap(p.buffer.Bytes)/4))
+		larger.Bytes = append(larger.Bytes, p.buffer.Bytes...)
+		p.buffer.Release()
+		p.buffer = larger
 	}
 }
 
 func (w *writer) appendLocked(frame *core.Frame, length int) {
-	w.grow()
+	size := HeaderSize + length
+	apart := frame.Buffer != nil || frame.Flags&core.FlagMore != 0
+	if apart {
+		w.makeRoomLocked(size - len(frame.Body))
+	} else {
+		w.makeRoomLocked(size)
+	}
 	p := &w.pending
 	p.buffer.Bytes = appendHeader(p.buffer.Bytes, frame, length)
-	if frame.Buffer != nil || frame.Flags&core.FlagMore != 0 {
+	if apart {
 		p.large = append(p.large, largeBody{len(p.buffer.Bytes), frame.Body, frame.Buffer})
 	} else {
 		p.buffer.Bytes = append(p.buffer.Bytes, frame.Body...)
 	}
-	p.size += HeaderSize + length
-	w.appended += core.Position(HeaderSize + length)
+	p.size += size
+	w.appended += core.Position(size)
 	w.counters.frames++
 }
 
