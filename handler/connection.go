@@ -199,7 +199,7 @@ func (c *Connection) handle(frame *core.Frame) error {
 			return c.forNothing(frame.Kind, &c.counters.ignored)
 		}
 		c.counters.canceled.Add(1)
-		ctx.cancel(context.Canceled)
+		ctx.cancel(endedCanceled)
 		c.transport.Drop(frame.Sequence)
 		return nil
 	case core.KindCredit:
@@ -208,7 +208,7 @@ func (c *Connection) handle(frame *core.Frame) error {
 			return c.forNothing(frame.Kind, &c.counters.ignored)
 		}
 		// extra may be set later by Exec's goroutine, but for a stream it is there from the start.
-		if !ctx.stream || !ctx.extra.credit.Add(frame.Body) {
+		if ctx.is&isStream == 0 || !ctx.extra.credit.Add(frame.Body) {
 			return violationf("CREDIT out of range for call %v", frame.Sequence)
 		}
 		return nil
@@ -217,7 +217,7 @@ func (c *Connection) handle(frame *core.Frame) error {
 		if ctx == nil { // the command has ended meanwhile, or was refused
 			return c.forNothing(frame.Kind, &c.counters.ignored)
 		}
-		if !ctx.stream || ctx.extra.inputs == nil {
+		if ctx.is&isStream == 0 || ctx.extra.inputs == nil {
 			return violationf("%v for call %v, which takes no inputs", frame.Kind, frame.Sequence)
 		}
 		return ctx.extra.inputs.deliver(frame)
@@ -276,7 +276,10 @@ func (c *Connection) start(frame *core.Frame) error {
 	} else {
 		t.ctx = new(commandContext)
 	}
-	t.ctx.connection, t.ctx.sequence, t.ctx.command, t.ctx.bulk = c, frame.Sequence, frame.Command, frame.Flags&core.FlagBulk != 0
+	t.ctx.connection, t.ctx.sequence, t.ctx.command = c, frame.Sequence, frame.Command
+	if frame.Flags&core.FlagBulk != 0 {
+		t.ctx.is |= isBulk
+	}
 	if frame.Buffer != nil || frame.Flags&core.FlagCompressed != 0 {
 		t.buffer = frame.TakeBody()
 	} else {
@@ -284,7 +287,7 @@ func (c *Connection) start(frame *core.Frame) error {
 		t.body = t.kept
 	}
 	if executor.Stream() {
-		t.ctx.stream = true
+		t.ctx.is |= isStream
 		t.ctx.extra = &contextExtra{credit: new(core.Credit)}
 		t.ctx.extra.credit.Set(c.config.Window)
 		if executor.Inputs() {
@@ -314,7 +317,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	t.came = c.now
 	cell.came.Store(int64(c.now))
 	cell.Store(t.ctx)
-	if t.ctx.stream && executor.Inputs() {
+	if executor.Inputs() {
 		t.ctx.extra.inputs.open()
 	}
 	c.arrived, c.arrivedEnd = append(c.arrived, t), frame.End
@@ -543,7 +546,7 @@ func (c *Connection) reservedFor(frame *core.Frame) int {
 		return 0
 	}
 	ctx := c.find(frame.Sequence)
-	if ctx == nil || !ctx.stream || ctx.extra.inputs == nil {
+	if ctx == nil || ctx.is&isStream == 0 || ctx.extra.inputs == nil {
 		return 0
 	}
 	return ctx.extra.inputs.reservedCredit()
@@ -604,7 +607,7 @@ func (c *Connection) interrupt(t *turn) {
 func (c *Connection) turnAway(t *task, reason *core.Error) {
 	sequence := t.ctx.sequence
 	t.cell.Store(nil)
-	t.ctx.cancel(context.Canceled)
+	t.ctx.cancel(endedCanceled)
 	t.ctx.dropInputs()
 	if t.turn != nil {
 		c.leaveLane(t.turn)
@@ -691,7 +694,7 @@ func (c *Connection) cancelAll() {
 		}
 		for i := range chunk {
 			if ctx := chunk[i].Load(); ctx != nil {
-				ctx.cancel(context.Canceled)
+				ctx.cancel(endedCanceled)
 			}
 		}
 	}

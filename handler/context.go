@@ -21,16 +21,33 @@ import (
 type commandContext struct {
 	connection *Connection
 	sequence   core.Sequence
-	command    uint16 // constant: its number in the connection's Names
-	bulk       bool   // constant
-	stream     bool   // constant; extra.credit is there then
+	command    uint16       // constant: its number in the connection's Names
+	is         contextFlags // constant
+	ended      ending       // guarded by mu
 	state      atomic.Uint32
 
 	mu    sync.Mutex
 	done  chan struct{} // nil until asked for
-	err   error         // set when the context has ended
 	extra *contextExtra // nil for most commands
 }
+
+type contextFlags uint8
+
+const (
+	isBulk   contextFlags = 1 << iota
+	isStream              // extra.credit is there then
+)
+
+// ending is with what a context has ended: a byte, where an error would make every context a third larger.
+type ending uint8
+
+const (
+	goesOn ending = iota
+	endedCanceled
+	endedExpired
+)
+
+func (e ending) err() error { return [...]error{nil, context.Canceled, context.DeadlineExceeded}[e] }
 
 // interceptedContext is a commandContext with a place for what interceptors see of the command: one allocation.
 type interceptedContext struct {
@@ -93,7 +110,7 @@ func (c *commandContext) Done() <-chan struct{} {
 	defer c.mu.Unlock()
 	if c.done == nil {
 		c.done = make(chan struct{})
-		if c.err != nil {
+		if c.ended != goesOn {
 			close(c.done)
 		}
 	}
@@ -104,7 +121,7 @@ func (c *commandContext) Done() <-chan struct{} {
 func (c *commandContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err
+	return c.ended.err()
 }
 
 // Value implements context.Context.
@@ -119,7 +136,7 @@ func (c *commandContext) Value(key any) any {
 func (c *commandContext) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	if c.ended != goesOn {
 		go f() // as context.AfterFunc does: f is its caller's, who waits for it if need be
 		return func() bool { return false }
 	}
@@ -147,36 +164,36 @@ func (c *commandContext) setDeadline(left time.Duration) {
 	defer c.mu.Unlock()
 	extra := c.extraLocked()
 	extra.deadline = time.Now().Add(left)
-	extra.timer = time.AfterFunc(left, func() { c.cancel(context.DeadlineExceeded) })
+	extra.timer = time.AfterFunc(left, func() { c.cancel(endedExpired) })
 }
 
 // finish ends the context because Exec has returned. It returns the metadata that goes back to the
 // caller, and with what the context had ended before, nil if it had not.
 func (c *commandContext) finish() (response core.Metadata, before error) {
 	c.mu.Lock()
-	if c.err == nil && c.done == nil && c.extra == nil { // most commands
-		c.err = context.Canceled
+	if c.ended == goesOn && c.done == nil && c.extra == nil { // most commands
+		c.ended = endedCanceled
 		c.mu.Unlock()
 		return nil, nil
 	}
-	before = c.err
+	before = c.ended.err()
 	if c.extra != nil {
 		response = c.extra.response
 		c.extra.response = nil // Exec's goroutines may still call SetMetadata
 	}
 	c.mu.Unlock()
-	c.cancel(context.Canceled)
+	c.cancel(endedCanceled)
 	return response, before
 }
 
 // cancel ends the context; the first call counts.
-func (c *commandContext) cancel(err error) {
+func (c *commandContext) cancel(with ending) {
 	c.mu.Lock()
-	if c.err != nil {
+	if c.ended != goesOn {
 		c.mu.Unlock()
 		return
 	}
-	c.err = err
+	c.ended = with
 	if c.done != nil {
 		close(c.done)
 	}
@@ -299,7 +316,7 @@ func (c *commandContext) sendEncoded(ctx context.Context, buffer *core.Buffer) (
 	if keeps { // before it is given away
 		kept = n.copyOf(buffer)
 	}
-	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes, Bulk: c.bulk}
+	frame := core.Frame{Kind: core.KindResult, Sequence: c.sequence, Body: buffer.Bytes, Bulk: c.is&isBulk != 0}
 	if buffer.Compressed {
 		frame.Flags |= core.FlagCompressed
 	}

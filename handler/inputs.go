@@ -199,7 +199,7 @@ func (i *inputs) take(size int) {
 
 // dropInputs drops the inputs that nobody has taken, when nobody will.
 func (c *commandContext) dropInputs() {
-	if c.stream && c.extra.inputs != nil {
+	if c.is&isStream != 0 && c.extra.inputs != nil {
 		c.extra.inputs.close()
 	}
 }

@@ -136,7 +136,7 @@ func (t *task) recordedFrame() core.Frame {
 	record := t.number.recorded
 	frame := core.Frame{
 		Kind: record.Kind, Flags: record.Flags, Metadata: record.Metadata, Body: record.Body,
-		Sequence: t.ctx.sequence, Bulk: t.ctx.bulk,
+		Sequence: t.ctx.sequence, Bulk: t.ctx.is&isBulk != 0,
 	}
 	if record.Kind == core.KindError {
 		return frame

@@ -132,7 +132,7 @@ func (t *task) runInTurn() (waits bool, err error) {
 		}
 	}
 	if t.connection.lost.Load() {
-		t.ctx.cancel(context.Canceled) // the read loop is about to, but may not have come to this one yet
+		t.ctx.cancel(endedCanceled) // the read loop is about to, but may not have come to this one yet
 	}
 	if err := t.ctx.Err(); err != nil {
 		return false, &core.Error{Code: core.CodeOf(err), Message: err.Error() + " before it was the command's turn", Cause: err}
@@ -182,7 +182,7 @@ func (t *task) panicked(cause any) error {
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
 	response, before := ctx.finish()
-	if before == context.Canceled && err == nil && ctx.stream {
+	if before == context.Canceled && err == nil && ctx.is&isStream != 0 {
 		err = before // results may have been dropped, so it must not look complete
 	}
 	ctx.dropInputs()
@@ -218,7 +218,7 @@ func (t *task) end(err error) {
 // lastFrame returns the frame that ends the call. before is with what the context had ended before Exec
 // did, nil if it had not.
 func (t *task) lastFrame(err, before error, response core.Metadata) core.Frame {
-	frame := core.Frame{Sequence: t.ctx.sequence, Bulk: t.ctx.bulk}
+	frame := core.Frame{Sequence: t.ctx.sequence, Bulk: t.ctx.is&isBulk != 0}
 	if len(response) > 0 {
 		encoded, metadataErr := core.AppendMetadata(nil, response)
 		if metadataErr == nil {
