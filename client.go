@@ -48,7 +48,8 @@ type ClientCall struct {
 	index    int32  // of the command that it had at first
 	Window   int    // with which a stream is to begin, in bytes; 0 is the connection's
 
-	metadata Metadata     // the caller's, which is not changed
+	metadata Metadata // the caller's, which is not changed
+	attempts *core.Attempts
 	set      *setMetadata // what SetMetadata has set; nil: nothing
 }
 
@@ -94,10 +95,10 @@ func (c *ClientCall) MetadataValue(key string) string {
 
 // options returns what few calls want.
 func (c *ClientCall) options() *core.RequestOptions {
-	if !c.Bulk && !c.FailFast && c.Window == 0 && len(c.metadata) == 0 {
+	if !c.Bulk && !c.FailFast && c.Window == 0 && len(c.metadata) == 0 && c.attempts == nil {
 		return &core.NoOptions
 	}
-	return &core.RequestOptions{Bulk: c.Bulk, FailFast: c.FailFast, Window: c.Window, Metadata: c.metadata}
+	return &core.RequestOptions{Bulk: c.Bulk, FailFast: c.FailFast, Window: c.Window, Metadata: c.metadata, Attempts: c.attempts}
 }
 
 // encoded returns what SetMetadata has set.
@@ -260,6 +261,7 @@ func (c *Client[T]) intercept(ctx context.Context, index int, call *Request[T]) 
 	intercepted := &ClientCall{Name: name, index: int32(index), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs}
 	if o := call.Options; o != nil {
 		intercepted.Bulk, intercepted.FailFast, intercepted.Window, intercepted.metadata = o.Bulk, o.FailFast, o.Window, o.Metadata
+		intercepted.attempts = o.Attempts
 	}
 	return c.start(ctx, intercepted)
 }

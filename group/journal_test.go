@@ -398,11 +398,22 @@ func TestNobodyKnowsAnyMore(t *testing.T) {
 	}
 }
 
-// Attempts at a command that may be executed twice have one ID.
+// Attempts at a command that may be executed twice have one ID, also if the clients have interceptors.
 func TestAttemptsHaveOneID(t *testing.T) {
+	options := []edict.DialOption{edict.WithReconnect(edict.Reconnect{Initial: time.Millisecond, Max: time.Millisecond, MaxAttempts: 3})}
+	t.Run("without interceptors", func(t *testing.T) { attemptsHaveOneID(t, options) })
+	t.Run("with one", func(t *testing.T) {
+		attemptsHaveOneID(t, append(options, edict.WithClientInterceptors(
+			func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
+				return next(ctx, call)
+			})))
+	})
+}
+
+func attemptsHaveOneID(t *testing.T, options []edict.DialOption) {
 	var done marks
 	one, two := placeAt(t, "one", &done, openJournal(t)), placeAt(t, "two", &done, openJournal(t))
-	g := recorded(t, []edict.DialOption{edict.WithReconnect(edict.Reconnect{Initial: time.Millisecond, Max: time.Millisecond, MaxAttempts: 3})}, one, two)
+	g := recorded(t, options, one, two)
 	one.lab.forget()
 	two.lab.forget()
 	one.deaf()
