@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/edicttest"
 	"github.com/edict-go/edict/journal"
 )
@@ -343,8 +344,7 @@ func (h *hop) writer(d edicttest.Direction) *tap {
 
 func (h *hop) reader(d edicttest.Direction) *tap { return h.writer(1 - d) }
 
-// deliver lets some bytes arrive: of one frame at most, so that at most one goroutine has something to do. Frames that
-// several goroutines write in any order come together.
+// deliver lets some bytes arrive: of one frame at most, so that at most one goroutine has something to do.
 func (l *lasting) deliver() action {
 	type way struct {
 		h *hop
@@ -362,42 +362,48 @@ func (l *lasting) deliver() action {
 		return action{}
 	}
 	w := pick(l.simulation, candidates...)
-	n, several := w.h.next(w.d)
-	part := n
+	n := w.h.next(w.d)
+	if w.h.mingled(w.d) {
+		l.counted.mingled++
+	}
 	switch l.random.IntN(8) {
 	case 0:
-		part = min(n, 1)
+		n = min(n, 1)
 	case 1:
-		part = min(n, 1+l.random.IntN(max(1, n)))
-	}
-	if !several { // else a part would be of one or the other
-		n = part
+		n = min(n, 1+l.random.IntN(max(1, n)))
 	}
 	return l.move(w.h, w.d, n)
 }
 
-// next returns how many bytes there are to the end of the frame that comes next, or of several, if their order is that in
-// which goroutines came to write them: the reader acknowledges while a call that it has woken sends its command.
-func (h *hop) next(d edicttest.Direction) (n int, several bool) {
+// next returns how many bytes there are to the end of the frame that comes next.
+func (h *hop) next(d edicttest.Direction) int {
 	pending := h.connection.Pending(d)
 	if h.reader(d).closed {
-		return pending, false
+		return pending
 	}
-	unordered := false
 	for _, f := range h.writer(d).offered.frames {
-		switch {
-		case f.end <= h.delivered[d]:
-			continue
-		case n > 0 && !unordered && !f.unordered():
-			return n, several
+		if f.end > h.delivered[d] {
+			return f.end - h.delivered[d]
 		}
-		several = n > 0
-		n, unordered = f.end-h.delivered[d], f.unordered()
 	}
-	if n > 0 {
-		return n, several
+	return pending
+}
+
+// mingled reports whether frames are to be delivered whose order is that in which goroutines came to write them: the
+// reader acknowledges while a call that it has woken sends its command.
+func (h *hop) mingled(d edicttest.Direction) bool {
+	frames, acknowledgements := 0, 0
+	for _, f := range h.writer(d).offered.frames {
+		if f.end <= h.delivered[d] {
+			continue
+		}
+		frames++
+		switch f.kind {
+		case core.KindAck, core.KindPing, core.KindPong:
+			acknowledgements++
+		}
 	}
-	return pending, false
+	return acknowledgements > 0 && frames > 1
 }
 
 func (l *lasting) move(h *hop, d edicttest.Direction, n int) action {
@@ -688,8 +694,7 @@ func (l *lasting) heal() {
 			}
 			for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
 				for h.moves(d) {
-					n, _ := h.next(d)
-					try(&moved, l.move(h, d, n))
+					try(&moved, l.move(h, d, h.next(d)))
 				}
 			}
 		}
@@ -819,8 +824,7 @@ func (l *lasting) exhaust() {
 		for _, h := range l.hops {
 			for _, d := range []edicttest.Direction{edicttest.ToServer, edicttest.ToClient} {
 				for h.moves(d) {
-					n, _ := h.next(d)
-					l.act(l.move(h, d, n))
+					l.act(l.move(h, d, h.next(d)))
 					again = true
 				}
 			}

@@ -150,8 +150,8 @@ func TestSeedTellsTheSameStory(t *testing.T) {
 	sameStories(t, 40, func(seed uint64) life { return life{full: seed%2 == 0} })
 }
 
-// TestLastingSeedTellsTheSameStory is the same for lasting lives in which no session was lost: calls that lose theirs
-// are sent again by their callers, in any order.
+// TestLastingSeedTellsTheSameStory is the same for lasting lives in which no two goroutines wrote to a connection at the same
+// moment: several calls that wait for a session are sent by their callers, in any order, and acknowledgements by the reader.
 func TestLastingSeedTellsTheSameStory(t *testing.T) {
 	sameStories(t, 40, func(uint64) life { return life{lasting: true} })
 }
@@ -163,16 +163,28 @@ func sameStories(t *testing.T, seeds int, kind func(seed uint64) life) {
 	const repeats = 3
 	first := map[uint64]uint64{}
 	stories := map[uint64][]byte{}
+	looked, compared := 0, 0
 	for round := range repeats {
 		runtime.GOMAXPROCS(1 + round%2)
 		edicttest.Seeds(t, seeds, func(t *testing.T, seed uint64) {
 			hash, s := live(t, seed, kind(seed))
-			if round == 0 {
+			if round > 0 {
+				looked++
+			}
+			switch {
+			case round == 0:
 				first[seed], stories[seed] = hash, s.story
-			} else if hash != first[seed] && s.counted.losses == 0 {
+			case s.counted.losses > 0 || s.counted.crowds > 0:
+			case hash != first[seed]:
 				t.Errorf("seed %d has two stories:\n%s\n\nand:\n%s", seed, stories[seed], s.story)
+			default:
+				compared++
 			}
 		})
+	}
+	t.Logf("%d of %d stories could be compared", compared, looked)
+	if !t.Failed() && looked >= seeds && compared < looked/4 { // not with -edict.seed
+		t.Error("too few")
 	}
 }
 

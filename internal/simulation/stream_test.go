@@ -219,9 +219,23 @@ func (l *lasting) beginSession(h *hop, before *session, welcome greeting) {
 	h.session = s
 	l.sessions[s.id] = s
 	if !h.thief {
+		if l.going(h.guest) > 1 {
+			l.counted.crowds++
+		}
 		h.guest.session = s
 		h.guest.unsettled, h.guest.generation = h, l.generation
 	}
+}
+
+// going returns how many calls a guest has that go on.
+func (l *lasting) going(g *guest) int {
+	n := 0
+	for _, c := range l.calls {
+		if c.link == g.link && !c.over {
+			n++
+		}
+	}
+	return n
 }
 
 // follow looks at what was written on a connection.

@@ -64,15 +64,6 @@ func (f *frame) compressed() bool {
 // quiet reports whether it makes no difference in which order the frame comes with its like.
 func (f *frame) quiet() bool { return f.kind == core.KindCancel || f.kind == core.KindPadding }
 
-// unordered reports whether the frame may as well have been written before or after its neighbours.
-func (f *frame) unordered() bool {
-	switch f.kind {
-	case core.KindAck, core.KindPing, core.KindPong, core.KindCredit:
-		return true
-	}
-	return false
-}
-
 // prefixSize is how much of a frame is kept until it is complete: header, timeout, metadata of a call's
 // number, fields of a letter.
 const prefixSize = transport.HeaderSize + 8 + 64 + letterHead
