@@ -302,11 +302,11 @@ func (c *connection) GoingAway() <-chan struct{} { return c.engine.GoingAway() }
 
 // Err implements delegate.Link.
 func (c *connection) Err() error {
+	if away := c.engine.AwayError(); away != nil { // whether or not the last call has ended meanwhile
+		return away
+	}
 	if err := c.engine.Err(); err != nil {
 		return err
-	}
-	if away := c.engine.AwayError(); away != nil {
-		return away
 	}
 	if cause := c.carrier.LossCause(); cause != nil {
 		return &Error{Code: Unavailable, Message: "connection lost: " + cause.Error(), Cause: cause}
