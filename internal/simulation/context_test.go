@@ -83,14 +83,14 @@ func (c *callerContext) end(err, cause error, settle func()) {
 		c.mu.Unlock()
 		return
 	}
+	if cause == nil {
+		cause = err
+	}
+	c.endInner(cause) // first: who sees that it has ended may ask why
 	c.err = err
 	after := c.after
 	c.after = nil
 	c.mu.Unlock()
-	if cause == nil {
-		cause = err
-	}
-	c.endInner(cause)
 	if !c.functionsFirst {
 		close(c.done)
 		settle()
