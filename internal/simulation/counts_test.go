@@ -19,8 +19,8 @@ type counts struct {
 	// Of lasting lives: bytes that were written again; connections that were resumed, and those of whose session nothing was known; calls that were sent again; servers
 	// that were killed; thieves that were answered, those who had a session by that, and those who repeated all that a client had said.
 	again, resumed, losses, resent, kills, thieves, stolen, repeats int
-	// Sessions that began when several calls waited for one, and deliveries of frames that might be in another order.
-	crowds, mingled             int
+	// Sessions that began when several calls waited for one.
+	crowds                      int
 	cutWhileExecuting, recorded int // calls that ended so; that were answered by a server after the one that executed them
 }
 

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/edict-go/edict"
-	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/edicttest"
 	"github.com/edict-go/edict/journal"
 )
@@ -363,9 +362,6 @@ func (l *lasting) deliver() action {
 	}
 	w := pick(l.simulation, candidates...)
 	n := w.h.next(w.d)
-	if w.h.mingled(w.d) {
-		l.counted.mingled++
-	}
 	switch l.random.IntN(8) {
 	case 0:
 		n = min(n, 1)
@@ -387,23 +383,6 @@ func (h *hop) next(d edicttest.Direction) int {
 		}
 	}
 	return pending
-}
-
-// mingled reports whether frames are to be delivered whose order is that in which goroutines came to write them: the
-// reader acknowledges while a call that it has woken sends its command.
-func (h *hop) mingled(d edicttest.Direction) bool {
-	frames, acknowledgements := 0, 0
-	for _, f := range h.writer(d).offered.frames {
-		if f.end <= h.delivered[d] {
-			continue
-		}
-		frames++
-		switch f.kind {
-		case core.KindAck, core.KindPing, core.KindPong:
-			acknowledgements++
-		}
-	}
-	return acknowledgements > 0 && frames > 1
 }
 
 func (l *lasting) move(h *hop, d edicttest.Direction, n int) action {
