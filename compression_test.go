@@ -151,10 +151,10 @@ func (c counted) Read(target []byte) (int, error) {
 	return n, err
 }
 
+// Write counts first: the peer may have answered before Conn.Write returns.
 func (c counted) Write(source []byte) (int, error) {
-	n, err := c.Conn.Write(source)
-	c.bytes.Add(int64(n))
-	return n, err
+	c.bytes.Add(int64(len(source)))
+	return c.Conn.Write(source)
 }
 
 // counting makes the clients of b count what goes over their connections.
