@@ -199,7 +199,7 @@ func define[C, T, R any]() Definition[T] {
 	d.name, d.ordered = typeName(d.command), orderingKey[C]() != nil
 	d.encoder = func(codec Codec) Encoder {
 		return Encoder{
-			Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)},
+			Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decode: CoderFor[R](codec).Decode},
 			Ordered: d.ordered,
 		}
 	}
