@@ -15,16 +15,14 @@ import (
 // until Close. Whoever is last leaves it to the garbage collector, except that a caller who has seen
 // the server's end gives it back to the client's pool: no one else knows of it then.
 type call struct {
+	*Bound // set by Start
 	client *Client
 	ready  chan struct{} // capacity 1: something has changed
 
 	// Set by Start, constant until the call is recycled.
 	ctx      context.Context
 	done     <-chan struct{} // ctx.Done()
-	name     string
-	coder    any
-	stream   bool
-	sending  *sending // nil if the command takes no inputs
+	sending  *sending        // nil if the command takes no inputs
 	sequence Sequence
 	started  time.Duration // since the client began
 	position Position      // of the COMMAND frame; the reader must not look at it
@@ -70,7 +68,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	}
 	pooled.ctx, pooled.done = ctx, ctx.Done()
 	pooled.started = c.now()
-	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
+	pooled.Bound = out.Bound
 	if out.Inputs != nil {
 		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Options.Bulk)
 	}
@@ -79,7 +77,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 
 // recycle gives back a call that is in no slot and that no one else knows of.
 func (c *Client) recycle(done *call) {
-	if done.stream {
+	if done.Stream {
 		done.giveBack()
 	}
 	if done.sending != nil {
@@ -98,7 +96,7 @@ func (c *Client) recycle(done *call) {
 		done.scratch = nil
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
-	done.ctx, done.done, done.name, done.coder = nil, nil, "", nil
+	done.Bound, done.ctx, done.done = nil, nil, nil
 	done.current, done.failed, done.sawEnd, done.got = delivered{}, nil, false, 0
 	done.queue, done.head, done.replyUsed = done.queue[:0], 0, false
 	done.ended, done.failure, done.metadata, done.abandoned, done.canceled = false, nil, nil, false, nil
@@ -164,7 +162,7 @@ func (c *call) send(out *Outgoing) *Error {
 		return c.sendError(out.Waiting, err)
 	}
 	c.position = position
-	if c.stream && c.window.Size > c.client.config.Window {
+	if c.Stream && c.window.Size > c.client.config.Window {
 		// An error means that the connection has ended, which Receive reports.
 		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: CreditBody(c.window.Size - c.client.config.Window)})
 	}
@@ -259,12 +257,12 @@ func (c *call) enqueueLocked(frame *Frame) error {
 		frame.Buffer.Release()
 		return fmt.Errorf("protocol error: call %v got a compressed result, which was not agreed on", c.sequence)
 	}
-	if !c.stream && frame.Flags&FlagLast == 0 {
+	if !c.Stream && frame.Flags&FlagLast == 0 {
 		frame.Buffer.Release()
 		return fmt.Errorf("protocol error: call %v has one result and got another", c.sequence)
 	}
 	beyond := 0 // bytes that nothing was reserved for
-	if c.stream {
+	if c.Stream {
 		// The server may overdraw its credit with one result, as large as a frame may be.
 		if c.room <= 0 {
 			frame.Buffer.Release()
@@ -348,10 +346,10 @@ func (c *call) Receive() (Message, error) {
 	if c.failed != nil {
 		return Message{}, c.failed
 	}
-	if c.stream && c.ctx.Err() != nil {
+	if c.Stream && c.ctx.Err() != nil {
 		return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
 	}
-	if c.stream { // a unary call has nothing before it is woken
+	if c.Stream { // a unary call has nothing before it is woken
 		if state := c.poll(); state != waiting {
 			return c.received(state)
 		}
@@ -390,7 +388,7 @@ func (c *call) received(state callState) (Message, error) {
 	if buffer != nil {
 		body = buffer.Join()
 	}
-	if c.stream {
+	if c.Stream {
 		c.credit(len(body)) // what it was on the wire
 	}
 	if buffer != nil {
@@ -403,7 +401,7 @@ func (c *call) received(state callState) (Message, error) {
 		c.client.account.Give(buffer.Uncharge()) // what was taken is the caller's
 	}
 	c.got += len(body)
-	return Message{Body: body, Coder: c.coder}, nil
+	return Message{Body: body, Coder: c.Result}, nil
 }
 
 // inflate inflates a result. It waits for room for that.
@@ -472,14 +470,14 @@ func (c *call) poll() callState {
 
 // finish returns what a Receive after the last result returns.
 func (c *call) finish() error {
-	if c.stream {
+	if c.Stream {
 		c.giveBack()
 	}
 	if c.failure == nil {
 		c.failed = io.EOF
 		return io.EOF
 	}
-	c.failed = named(c.failure, c.name)
+	c.failed = named(c.failure, c.Name)
 	return c.failed
 }
 
@@ -529,7 +527,7 @@ func (c *call) abandon(err *Error) error {
 		}
 	}
 	c.mu.Unlock()
-	c.failed = named(err, c.name)
+	c.failed = named(err, c.Name)
 	c.stopSending()
 	if ended || err.Outcome == NotSent {
 		return err

@@ -149,18 +149,18 @@ func (text) AppendCommand(dst []byte, command any) ([]byte, error) {
 	return dst, errors.New("not a string")
 }
 
-func unary(command any) core.Outgoing {
-	return core.Outgoing{Name: "Say", Number: 3, Command: command, Encoder: text{}, Coder: "coder"}
+func unary(command any) *core.Outgoing {
+	return &core.Outgoing{Bound: &core.Bound{Name: "Say", Number: 3, Encoder: text{}, Result: "coder"}, Command: command}
 }
 
-func stream(command any) core.Outgoing {
+func stream(command any) *core.Outgoing {
 	out := unary(command)
 	out.Stream = true
 	return out
 }
 
 // start sends a command.
-func (c *conversation) start(ctx context.Context, out core.Outgoing) core.Exchange {
+func (c *conversation) start(ctx context.Context, out *core.Outgoing) core.Exchange {
 	c.Helper()
 	exchange, err := c.client.Start(ctx, out)
 	if err != nil {
