@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,10 +38,14 @@ type call struct {
 	failed  error     // what has ended the call, for later Receives
 	sawEnd  bool      // the server has ended the call and nothing is left in the queue
 
+	// answered is the sequence of the call when reply has its one result and that is all there is to know of it: most
+	// calls, which so need no lock. It is never cleared, for no two calls have the same sequence.
+	answered atomic.Uint64
+	reply    []byte // the body of the first result lies here, if it is small; written before answered is, or under mu
+
 	mu        sync.Mutex // guards the following
 	queue     []delivered
 	head      int    // queue[:head] has been taken
-	reply     []byte // the body of the first result lies here, if it is small
 	replyUsed bool   // reply is in the queue or with the caller
 	room      int    // bytes that the server may still send
 	reserved  int    // bytes that the call has taken from the client's account for that
@@ -210,6 +215,12 @@ func (c *call) sendError(waiting context.Context, err error) *Error {
 
 // deliver takes a frame from the reader. An error is a violation of the protocol.
 func (c *call) deliver(frame *Frame) error {
+	if frame.Kind == KindResult && frame.Flags == FlagLast && frame.Buffer == nil && !c.Stream && !frame.Oversize && frame.Size() <= maxKeptBuffer {
+		c.reply = append(c.reply[:0], frame.Body...) // nobody else looks there before
+		c.answered.Store(uint64(frame.Sequence))
+		c.signal() // which may be late, for another use of the call: that looks, and waits on
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.abandoned {
@@ -331,14 +342,21 @@ func (c *call) giveBackLocked() {
 
 // wake makes a waiting Receive look again. Any goroutine may call it.
 func (c *call) wake() {
-	select {
-	case c.ready <- struct{}{}:
-	default:
-	}
+	c.signal()
 	if c.sending != nil {
 		c.sending.wake()
 	}
 }
+
+func (c *call) signal() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// isAnswered reports whether the call's one result is in reply.
+func (c *call) isAnswered() bool { return c.answered.Load() == uint64(c.sequence) }
 
 // Receive implements Exchange.
 func (c *call) Receive() (Message, error) {
@@ -349,7 +367,7 @@ func (c *call) Receive() (Message, error) {
 	if c.Stream && c.ctx.Err() != nil {
 		return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
 	}
-	if c.Stream { // a unary call has nothing before it is woken
+	if c.Stream || c.sawEnd { // a unary call has nothing before it is woken
 		if state := c.poll(); state != waiting {
 			return c.received(state)
 		}
@@ -447,6 +465,13 @@ const (
 
 // poll takes the next result, if there is one, and makes it the current one.
 func (c *call) poll() callState {
+	switch {
+	case c.sawEnd:
+		return over
+	case c.isAnswered():
+		c.current, c.sawEnd = delivered{c.reply, nil}, true
+		return taken
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.head < len(c.queue) {
@@ -516,7 +541,7 @@ func (c *call) interrupted() *Error {
 // return the same error.
 func (c *call) abandon(err *Error) error {
 	c.mu.Lock()
-	ended := c.ended
+	ended := c.ended || c.isAnswered()
 	c.abandoned = true
 	c.dropLocked()
 	c.giveBackLocked()
@@ -600,7 +625,7 @@ func (c *call) Cancel(cause error) {
 	if c.canceled == nil {
 		c.canceled = cause
 	}
-	tell := !c.ended && !c.abandoned
+	tell := !c.ended && !c.isAnswered() && !c.abandoned
 	// Who cancels may never look at the call again, so what it holds is not counted from now on.
 	c.giveBackLocked()
 	for _, r := range c.queue[c.head:] {
