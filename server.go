@@ -163,9 +163,10 @@ type session struct {
 
 	resumable *delegate.Session // nil if the connection can't be resumed; owned by Serve
 
-	mu         sync.Mutex // guards the following
-	connection *handler.Connection
-	draining   bool
+	mu         sync.Mutex          // guards the following
+	connection *handler.Connection // what the handshake has led to, if it has
+	settled    bool                // the handshake is over
+	awaited    chan struct{}       // closed then; nil if nobody waits for it
 }
 
 // fullRetry is the retry hint of a server that has too many connections.
@@ -178,6 +179,7 @@ func (s *session) Serve() {
 	defer account.Close()
 	connection := s.handshake(account)
 	if connection == nil {
+		s.settle(nil)
 		return
 	}
 	defer s.server.closed(connection)
@@ -223,9 +225,7 @@ func (s *session) handshake(account *core.Account) *handler.Connection {
 	if s.resumable = agreement.Session; s.resumable != nil {
 		s.resumable.Begin()
 	}
-	if !s.begin(connection) {
-		connection.Close() // shut down during the handshake
-	}
+	s.settle(connection)
 	s.server.opened(connection, s.carrier, agreement)
 	return connection
 }
@@ -263,25 +263,46 @@ func (s *Server) newConnection(carrier *transport.Conn, account *core.Account, a
 	})
 }
 
-func (s *session) begin(connection *handler.Connection) bool {
+// settle tells what the handshake has led to, nil if to nothing that could be drained.
+func (s *session) settle(connection *handler.Connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.connection = connection
-	return !s.draining
+	s.connection, s.settled = connection, true
+	if s.awaited != nil {
+		close(s.awaited)
+		s.awaited = nil
+	}
+}
+
+// outcome returns what the handshake has led to, nil if to nothing. While it goes on it returns a channel that is closed
+// at its end.
+func (s *session) outcome() (connection *handler.Connection, goesOn <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled {
+		return s.connection, nil
+	}
+	if s.awaited == nil {
+		s.awaited = make(chan struct{})
+	}
+	return nil, s.awaited
 }
 
 // Drain implements core.Session.
 func (s *session) Drain(ctx context.Context) {
-	s.mu.Lock()
-	s.draining = true
-	connection := s.connection
-	s.mu.Unlock()
-	if connection == nil { // nothing runs yet
-		s.Close()
-		return
+	connection, goesOn := s.outcome()
+	if goesOn != nil && !s.carrier.CloseUnheard(core.ErrClosed) {
+		// The client may be welcome already, and may have sent commands: it is to hear what becomes of them.
+		select {
+		case <-goesOn:
+			connection, _ = s.outcome()
+		case <-ctx.Done():
+		}
 	}
-	connection.Drain(ctx)
-	s.carrier.Forgo(core.ErrClosed) // nobody is waited for any more
+	if connection != nil {
+		connection.Drain(ctx)
+		s.carrier.Forgo(core.ErrClosed) // nobody is waited for any more
+	}
 }
 
 // Close implements core.Session.

@@ -86,9 +86,7 @@ func (s *session) serveText(account *core.Account, refusal *core.Error) {
 		Executors: s.server.text.executors, Names: s.server.text.names, MaxInFlight: agreement.MaxInFlight,
 		Window: agreement.Window, InputWindow: agreement.InputWindow, Account: account, Peer: peerOf(conn, agreement),
 	})
-	if !s.begin(connection) {
-		connection.Close() // shut down meanwhile
-	}
+	s.settle(connection)
 	s.server.opened(connection, s.carrier, agreement)
 	defer s.server.closed(connection)
 	if err := connection.Serve(); !connection.OrderlyEnd(err) {

@@ -203,6 +203,10 @@ func (c *Conn) Close(cause error) {
 	c.writer.fail(cause)
 }
 
+// CloseUnheard is Close for a connection on which nothing was sent yet: the peer will never hear anything. Otherwise it
+// does nothing. It reports whether the connection is closed.
+func (c *Conn) CloseUnheard(cause error) bool { return c.writer.failUnheard(cause) }
+
 // Wait implements core.Transport. Nobody may receive any more, nor use what was received.
 func (c *Conn) Wait() {
 	c.writer.pumps.Wait()

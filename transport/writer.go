@@ -514,8 +514,22 @@ func (w *writer) writePart() error {
 // fail closes the connection; the first cause stays.
 func (w *writer) fail(cause error) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failLocked(cause)
+}
+
+// failUnheard is fail if nothing was ever to be written. It reports whether the connection has failed.
+func (w *writer) failUnheard(cause error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.appended == 0 {
+		w.failLocked(cause)
+	}
+	return w.err != nil
+}
+
+func (w *writer) failLocked(cause error) {
 	if w.err != nil {
-		w.mu.Unlock()
 		return
 	}
 	w.err = cause
@@ -529,7 +543,6 @@ func (w *writer) fail(cause error) {
 	w.pumps.Add(1)
 	close(w.owner.done)
 	go w.closeConn(w.owner.conn, leave) // not here: closing waits for the reader, which may be the one that calls
-	w.mu.Unlock()
 }
 
 // clearLocked drops what is queued and kept, when the connection has failed and nobody writes any more.
