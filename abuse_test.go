@@ -131,47 +131,50 @@ func TestPartsThatAreGivenUpFlood(t *testing.T) {
 }
 
 func TestServerStats(t *testing.T) {
-	budget := edict.NewBudget(16 << 20)
-	b := serve(t, edict.WithBudget(budget))
-	client, c := b.client(edict.ClientConfig{Name: "client"}), b.rawClient()
-	for range 3 {
-		wantSum(t, client)
-	}
-	c.write(core.Frame{Kind: core.KindPing})
-	c.read()
-	c.command("unheardOf", 1, "{}")
-	c.wantRefused(1, core.Unimplemented)
-	c.write(core.Frame{Kind: core.KindCancel, Sequence: 77})
-	c.command("wait", 2, `{"Name":"w"}`)
-	<-b.lab.started
-	c.write(core.Frame{Kind: core.KindCancel, Sequence: 2})
-	<-b.lab.canceled
-	c.read()
-	c.command("stubborn", 3, `{"Name":"s"}`)
-	<-b.lab.started
-	stats := b.server.Stats()
-	slices.SortFunc(stats.Connections, func(a, b edict.ConnectionStats) int { return strings.Compare(a.Peer.Name, b.Peer.Name) })
-	want := []edict.CommandStats{{Commands: 3}, {Commands: 2, Refused: 1, Pings: 1, Ignored: 1, Canceled: 1}}
-	if len(stats.Connections) != 2 {
-		t.Fatalf("%d connections", len(stats.Connections))
-	}
-	for i, connection := range stats.Connections {
-		if connection.CommandStats != want[i] || connection.InFlight != i || connection.BudgetUsed < core.ConnectionCost {
-			t.Errorf("%q: %+v", connection.Peer.Name, connection)
+	synctest.Test(t, func(t *testing.T) {
+		budget := edict.NewBudget(16 << 20)
+		b := serve(t, edict.WithBudget(budget))
+		client, c := b.client(edict.ClientConfig{Name: "client"}), b.rawClient()
+		for range 3 {
+			wantSum(t, client)
 		}
-	}
-	total := edict.CommandStats{Commands: 5, Refused: 1, Pings: 1, Ignored: 1, Canceled: 1}
-	if stats.Total != total || stats.InFlight != 1 || stats.BudgetUsed != budget.Used() || stats.BudgetLimit != 16<<20 {
-		t.Errorf("%+v", stats)
-	}
-	close(b.lab.release)
-	c.read()
-	c.conn.Close(nil)
-	client.Close()
-	if err := b.server.Shutdown(t.Context()); err != nil { // waits for the sessions
-		t.Error(err)
-	}
-	if stats := b.server.Stats(); len(stats.Connections) != 0 || stats.Total != total || stats.BudgetUsed != 0 {
-		t.Errorf("at the end %+v", stats)
-	}
+		c.write(core.Frame{Kind: core.KindPing})
+		c.read()
+		c.command("unheardOf", 1, "{}")
+		c.wantRefused(1, core.Unimplemented)
+		c.write(core.Frame{Kind: core.KindCancel, Sequence: 77})
+		c.command("wait", 2, `{"Name":"w"}`)
+		<-b.lab.started
+		c.write(core.Frame{Kind: core.KindCancel, Sequence: 2})
+		<-b.lab.canceled
+		c.read()
+		c.command("stubborn", 3, `{"Name":"s"}`)
+		<-b.lab.started
+		synctest.Wait() // what has ended is counted out a little later than its result comes
+		stats := b.server.Stats()
+		slices.SortFunc(stats.Connections, func(a, b edict.ConnectionStats) int { return strings.Compare(a.Peer.Name, b.Peer.Name) })
+		want := []edict.CommandStats{{Commands: 3}, {Commands: 2, Refused: 1, Pings: 1, Ignored: 1, Canceled: 1}}
+		if len(stats.Connections) != 2 {
+			t.Fatalf("%d connections", len(stats.Connections))
+		}
+		for i, connection := range stats.Connections {
+			if connection.CommandStats != want[i] || connection.InFlight != i || connection.BudgetUsed < core.ConnectionCost {
+				t.Errorf("%q: %+v", connection.Peer.Name, connection)
+			}
+		}
+		total := edict.CommandStats{Commands: 5, Refused: 1, Pings: 1, Ignored: 1, Canceled: 1}
+		if stats.Total != total || stats.InFlight != 1 || stats.BudgetUsed != budget.Used() || stats.BudgetLimit != 16<<20 {
+			t.Errorf("%+v", stats)
+		}
+		close(b.lab.release)
+		c.read()
+		c.conn.Close(nil)
+		client.Close()
+		if err := b.server.Shutdown(t.Context()); err != nil { // waits for the sessions
+			t.Error(err)
+		}
+		if stats := b.server.Stats(); len(stats.Connections) != 0 || stats.Total != total || stats.BudgetUsed != 0 {
+			t.Errorf("at the end %+v", stats)
+		}
+	})
 }

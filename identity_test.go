@@ -17,6 +17,7 @@ import (
 	"github.com/edict-go/edict/delegate"
 	"github.com/edict-go/edict/edicttest"
 	"github.com/edict-go/edict/journal"
+	"github.com/edict-go/edict/transport"
 )
 
 // Whatever prints an identity prints its ID, and nothing of its key.
@@ -39,12 +40,27 @@ func resumable(config *delegate.Config) { config.Resumes = true }
 // numbered writes a COMMAND with a number.
 func (c *rawClient) numbered(number uint64, sequence core.Sequence) {
 	c.t.Helper()
-	c.write(core.Frame{
-		Kind: core.KindCommand, Flags: core.FlagNumbered, Number: number, Command: commandNumber("add"), Sequence: sequence, Body: []byte(`{"A":2,"B":3}`),
-	})
+	c.write(numberedCommand(number, sequence))
 }
 
-func commandNumber(name string) uint16 { return number(name) }
+func numberedCommand(count uint64, sequence core.Sequence) core.Frame {
+	return core.Frame{
+		Kind: core.KindCommand, Flags: core.FlagNumbered, Number: count, Command: number("add"), Sequence: sequence, Body: []byte(`{"A":2,"B":3}`),
+	}
+}
+
+// together writes frames at once. If the server ends the connection because of the first, writing another one later would
+// fail, and what the server has said be lost.
+func (c *rawClient) together(frames ...core.Frame) {
+	c.t.Helper()
+	var encoded []byte
+	for _, frame := range frames {
+		encoded = transport.AppendFrame(encoded, frame)
+	}
+	if _, err := c.conn.NetConn().Write(encoded); err != nil {
+		c.t.Fatal(err)
+	}
+}
 
 // Only who has a client's key can show its ID, and only to the server, and in the handshake, that it signs for.
 func TestForgedIdentities(t *testing.T) {
@@ -93,8 +109,7 @@ func TestForgedIdentities(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := test.b.rawClient(resumable)
-			c.write(identity(test.body(c)))
-			c.numbered(1, core.MakeSequence(0, 1)) // would be answered from the journal
+			c.together(identity(test.body(c)), numberedCommand(1, core.MakeSequence(0, 1))) // which would be answered from the journal
 			c.wantGoAway(test.why)
 		})
 	}

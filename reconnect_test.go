@@ -477,6 +477,7 @@ func TestInputsWhileThereIsNoConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.stop()
+		synctest.Wait() // the client has noticed: nothing is written any more
 		s.network.SetLink(edicttest.Link{})
 		type sum struct {
 			n   int
@@ -546,6 +547,7 @@ func TestInputsAndTheEndOfAConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.stop()
+		synctest.Wait() // the client has noticed: nothing is written any more
 		s.network.SetLink(edicttest.Link{})
 		sum := make(chan int, 1)
 		go func() {
@@ -681,6 +683,7 @@ func TestADeadlineWhileThereIsNoConnection(t *testing.T) {
 	atSite(t, func(t *testing.T, s *site) {
 		client := s.client()
 		s.stop()
+		synctest.Wait() // the client has noticed: nothing is written any more
 		for range 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
@@ -1147,6 +1150,7 @@ func TestInputsAreNotSentAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.stop()
+		synctest.Wait() // the client has noticed: nothing is written any more
 		s.network.SetLink(edicttest.Link{})
 		s.start()
 		_, err = duplex.Receive()
