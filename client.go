@@ -31,7 +31,8 @@ type Client[T any] struct {
 
 // ClientInterceptor surrounds the start of every call, unary and stream alike. It may change the
 // context and the call's metadata, refuse by returning an error without calling next, call next
-// again, and wrap the Exchange to see results or the end (see ObserveEnd).
+// again, and wrap the Exchange to see results or the end (see ObserveEnd). When it has returned it must not call next any more:
+// nobody would have the Exchange, or close it.
 type ClientInterceptor func(ctx context.Context, call *ClientCall, next ClientNext) (Exchange, error)
 
 // ClientNext starts the call: the next interceptor, or the connection.

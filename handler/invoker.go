@@ -14,7 +14,8 @@ import (
 // Interceptor surrounds the execution of every command, unary and stream alike. It runs in the
 // command's goroutine, after decoding, and in the command's turn if it is ordered. It may refuse the command by returning an error without
 // calling next, pass another context on, look at results (Call.OnResult), and change the error that
-// the caller gets. It must call next at most once.
+// the caller gets. It must call next at most once, and not when it has returned, from a goroutine that it has left behind:
+// what next belongs to is another command's by then. The same goes for the Call.
 type Interceptor func(ctx context.Context, call *Call, next func(context.Context) error) error
 
 // Call is a command as an Interceptor sees it.
