@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func weigh(t *testing.T, packets int, w weather) (arrived []int, counts wireCoun
 	}()
 	packet := make([]byte, 100)
 	for {
-		_ = right.(net.Conn).SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_ = right.(net.Conn).SetReadDeadline(time.Now().Add(time.Second)) // of the bubble's clock
 		n, err := right.Read(packet)
 		if err != nil {
 			break // no more come
@@ -71,9 +72,11 @@ func TestWire(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if arrived, counts := weigh(t, packets, test.weather); !test.check(arrived, counts) {
-				t.Errorf("%d packets of %d arrived, in order: %t; %+v", len(arrived), packets, isSorted(arrived), counts)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				if arrived, counts := weigh(t, packets, test.weather); !test.check(arrived, counts) {
+					t.Errorf("%d packets of %d arrived, in order: %t; %+v", len(arrived), packets, isSorted(arrived), counts)
+				}
+			})
 		})
 	}
 }
