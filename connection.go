@@ -61,6 +61,8 @@ type request struct {
 	options        *core.RequestOptions // not nil
 	number         uint64               // for servers with a journal; 0 is none
 	encoded        []byte               // more metadata
+	monitor        CommandMonitor       // is told of the end, unless start fails; nil: nobody
+	began          time.Duration        // as core.Now tells it; with monitor
 }
 
 // begin connects: once, or as long as ctx and the settings allow.
@@ -283,6 +285,7 @@ func (c *connection) start(ctx, waiting context.Context, call *request) (Exchang
 		Name: command.Name, Number: uint16(call.index), Command: call.command, Encoder: command.Encoder.Command,
 		Stream: call.stream, Inputs: command.Encoder.Input, Ordered: command.Encoder.Ordered,
 		Options: call.options, Encoded: call.encoded, ID: c.number(call), Coder: command.Encoder.Result, Waiting: waiting,
+		Monitor: call.monitor, Began: call.began,
 	})
 }
 

@@ -108,6 +108,9 @@ type Outgoing struct {
 	ID      uint64          // the command's number for the server's journal; 0 is none
 	Encoded []byte          // more metadata, as SetEncodedMetadata makes it
 	Coder   any             // given back in each Message
+	// Monitor, if not nil, is told how the call has ended, unless Start fails. It has begun at Began, as Now tells it.
+	Monitor CommandMonitor
+	Began   time.Duration
 	// Waiting, if not nil, bounds how long Start waits, and nothing else; else Start's context does. It ends when that
 	// does, at the latest.
 	Waiting context.Context

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,18 +95,10 @@ func (c *Call) Begun() bool { return c.begun }
 
 // Stats returns the sizes of the command with the inputs taken, and of the results. For after next has returned.
 func (c *Call) Stats() core.CallStats {
-	stats := core.CallStats{RequestBytes: int64(c.received), ResponseBytes: int64(c.replied)}
-	if !c.Stream && !c.Inputs {
-		return stats
+	if ctx := c.context(); ctx != nil {
+		return ctx.sizes(c.received, c.replied)
 	}
-	ctx := c.context()
-	if ctx != nil && c.Stream {
-		stats.ResponseBytes += ctx.extra.sent.Load()
-	}
-	if ctx != nil && c.Inputs {
-		stats.RequestBytes += ctx.extra.inputs.taken.Load()
-	}
-	return stats
+	return core.CallStats{}
 }
 
 // OnInput makes observe see each input when the command takes it, in the goroutine that does. If it
@@ -135,6 +128,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Interceptors surround each command, the first one outermost.
 	Interceptors []Interceptor
+	// Monitor, if not nil, is told of each command, and surrounds those interceptors where it wants to.
+	Monitor *Monitor
 	// Failures is where it is noted what goes wrong; nil is one of the Invoker's own.
 	Failures *core.Failures
 	// Latencies lets how long commands take be counted in a histogram for each.
@@ -149,12 +144,14 @@ const (
 // Invoker is what the connections of one server share. Safe for concurrent use.
 type Invoker struct {
 	config   Config
+	first    int // of config.Interceptors, for commands that the Monitor doesn't intercept: its own is before
 	began    time.Time
 	inFlight atomic.Int64
 	workers  workers
 	lanes    lanes
 
-	latencies sync.Map // of *core.Histogram by the commands' names
+	latencies sync.Map                  // of *core.Histogram by the commands' names
+	monitored atomic.Pointer[monitored] // the commands of the last connection; nil without a Monitor
 
 	drainOnce sync.Once
 	draining  chan struct{}
@@ -175,6 +172,10 @@ func NewInvoker(config Config) *Invoker {
 		config.Failures = new(core.Failures)
 	}
 	i := &Invoker{config: config, began: time.Now(), draining: make(chan struct{})}
+	if config.Monitor != nil && config.Monitor.Intercept != nil {
+		i.first = 1
+		i.config.Interceptors = slices.Concat([]Interceptor{config.Monitor.Intercept}, config.Interceptors)
+	}
 	i.lanes.byKey = map[string]*turns{}
 	i.workers.maxIdle = max(0, config.IdleWorkers)
 	return i

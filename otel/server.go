@@ -2,16 +2,34 @@ package edictotel
 
 import (
 	"context"
+	"errors"
 	"strings"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/handler"
 )
 
-// ServerInterceptor returns the server's interceptor. It should be the outermost one: what others do and log then
-// belongs to the span. Commands that the server refuses without decoding them don't reach it; edict.server.commands
-// counts them.
-func (t *Telemetry) ServerInterceptor() edict.ServerInterceptor { return t.server.interceptServer }
+// ServerMonitor returns what watches a server's commands; ServerOption is the usual way to give it to a server.
+func (t *Telemetry) ServerMonitor() edict.ServerMonitor {
+	monitor := edict.ServerMonitor{
+		Command:   func(name string) edict.CommandMonitor { return t.server.command(name) },
+		Intercept: t.server.interceptServer,
+	}
+	if t.settings.hasRatio && spanKey != nil {
+		monitor.Key, monitor.Value = spanKey, func() any { return trace.Span(new(unsampled)) }
+	}
+	return monitor
+}
 
+// ServerInterceptor returns the server's monitor as an interceptor, for a place within others.
+func (t *Telemetry) ServerInterceptor() edict.ServerInterceptor {
+	monitor := t.ServerMonitor()
+	return monitor.Interceptor()
+}
+
+// interceptServer surrounds the commands that are not just counted.
 func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) (err error) {
 	c := s.command(call.Name)
 	c.begins()
@@ -30,6 +48,8 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 		case !returned: // a panic, which goes on, or runtime.Goexit
 			recorded = edict.Internal
 			call.LogWith(ctx)
+		case errors.Is(err, handler.ErrRecorded):
+			recorded = nil
 		case err != nil && edict.CodeOf(err) == edict.Unknown && ctx.Err() != nil:
 			recorded = ctx.Err() // which is what the caller hears of
 		}
@@ -37,7 +57,7 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 		if recorded != nil && !call.Begun() {
 			outcome = edict.Refused
 		}
-		s.end(recordWith, c, span, call.Age(), recorded, outcome, false, call.Stats())
+		s.end(recordWith, c, span, edict.CallEnd{Took: call.Age(), Err: recorded, Outcome: outcome, CallStats: call.Stats()})
 	}()
 	err = next(ctx)
 	returned = true

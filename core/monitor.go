@@ -1,0 +1,54 @@
+package core
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// CommandMonitor is told of the calls of one command, on one side, without surrounding them as an interceptor does: of
+// each that it begins, and how it has ended. It is for metrics of calls that take microseconds. Its methods are
+// called by the goroutine that has the call, of which there are many: they must be quick.
+type CommandMonitor interface {
+	// Begin is told that a call begins, with its context, and whether metadata goes or came with it. If it returns true
+	// End is called once, and nothing else happens. If it returns false the call goes through the Intercept of the Monitor, and
+	// there is no End.
+	Begin(ctx context.Context, metadata bool) bool
+	// End is told how a call has ended for which Begin has returned true.
+	End(CallEnd)
+}
+
+// CallEnd is how a call has ended. All of it fits into registers.
+type CallEnd struct {
+	// Took is how long the call has taken: on a client from its Start to its Close, on a server from when the command came
+	// until its last frame was made.
+	Took time.Duration
+	// Err is nil if the call ended well. On a client its code is Canceled if the caller took no more results. On a server it
+	// is what the client is told.
+	Err error
+	// Outcome says whether the command ran.
+	Outcome Outcome
+	// CallStats has the sizes, as far as there are any.
+	CallStats
+}
+
+// Now returns the time since the process began: it is half as dear as time.Now.
+func Now() time.Duration { return time.Since(processBegan) }
+
+var processBegan = time.Now()
+
+// tellEnd tells the call's monitor how it has ended, when its caller closes it.
+func (c *call) tellEnd() {
+	end := CallEnd{Took: Now() - c.started, Outcome: Executed, CallStats: c.CallStats()}
+	switch {
+	case c.failed == io.EOF, c.failed == nil && c.sawEnd && !c.stream:
+	case c.failed != nil:
+		end.Err, end.Outcome = c.failed, OutcomeOf(c.failed)
+	default:
+		end.Err, end.Outcome = errNotTaken, OutcomeUnknown
+	}
+	c.monitor.End(end)
+}
+
+// errNotTaken is how a call ends for its monitor whose caller has not taken all of its results.
+var errNotTaken error = &Error{Code: Canceled, Message: "the caller takes no more results"}
