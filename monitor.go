@@ -15,12 +15,18 @@ type ClientMonitor struct {
 	// Command returns what is told of the calls of the command with a name. It may be called again for the same name, and
 	// should then return the same.
 	Command func(name string) CommandMonitor
-	// Intercept surrounds the calls that Begin has returned false for. nil does nothing about them.
+	// Intercept surrounds the calls whose Beginning says so. nil does nothing about them.
 	Intercept ClientInterceptor
 }
 
 // CommandMonitor is told of the calls of one command. See [core.CommandMonitor].
 type CommandMonitor = core.CommandMonitor
+
+// CallBegin is what is known of a call that begins. See [core.CallBegin].
+type CallBegin = core.CallBegin
+
+// Beginning is what a CommandMonitor wants of a call. See [core.Beginning].
+type Beginning = core.Beginning
 
 // CallEnd is how a call has ended. See [core.CallEnd].
 type CallEnd = core.CallEnd
@@ -56,14 +62,30 @@ func WithServerMonitor(monitor ServerMonitor) ServerOption {
 func (m *ClientMonitor) Interceptor() ClientInterceptor {
 	return func(ctx context.Context, call *ClientCall, next ClientNext) (Exchange, error) {
 		monitor := m.Command(call.Name)
-		switch {
-		case monitor.Begin(ctx, len(call.metadata) > 0 || call.set != nil):
+		begin := monitor.Begin(ctx, CallBegin{Described: len(call.metadata) > 0 || call.set != nil})
+		if !begin.Intercept {
+			call.add(begin.Metadata)
 			return monitored(ctx, monitor, call, next)
-		case m.Intercept != nil:
-			return m.Intercept(ctx, call, next)
 		}
-		return next(ctx, call)
+		if begin.Context != nil {
+			ctx = begin.Context
+		}
+		if m.Intercept == nil {
+			return next(ctx, call)
+		}
+		return m.Intercept(ctx, call, next)
 	}
+}
+
+// add adds encoded metadata to what SetMetadata has set.
+func (c *ClientCall) add(encoded []byte) {
+	if len(encoded) == 0 {
+		return
+	}
+	if c.set == nil {
+		c.set = new(setMetadata)
+	}
+	c.set.encoded = append(c.set.encoded, encoded...)
 }
 
 // monitored starts a call by way of interceptors, such that monitor is told of its end.
@@ -125,16 +147,23 @@ func (c *Client[T]) startMonitored(ctx context.Context, index int, call *Request
 		options = &core.NoOptions
 	}
 	monitor := c.monitors[index]
-	if !monitor.Begin(ctx, len(options.Metadata) > 0) {
+	begin := monitor.Begin(ctx, CallBegin{Described: len(options.Metadata) > 0})
+	if begin.Intercept {
+		if begin.Context != nil {
+			ctx = begin.Context
+		}
 		return c.around(ctx, c.intercepted(index, call))
 	}
 	if c.start != nil {
-		return monitored(ctx, monitor, c.intercepted(index, call), c.start)
+		intercepted := c.intercepted(index, call)
+		intercepted.add(begin.Metadata)
+		return monitored(ctx, monitor, intercepted, c.start)
 	}
 	began, returned := core.Now(), false
 	defer func() { tellFailure(monitor, began, returned, err) }()
 	exchange, err = c.life.start(ctx, &request{
-		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs, options: options, monitor: monitor, began: began,
+		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs, options: options,
+		encoded: begin.Metadata, monitor: monitor, began: began,
 	})
 	returned = true
 	return exchange, err

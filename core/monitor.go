@@ -10,12 +10,28 @@ import (
 // each that it begins, and how it has ended. It is for metrics of calls that take microseconds. Its methods are
 // called by the goroutine that has the call, of which there are many: they must be quick.
 type CommandMonitor interface {
-	// Begin is told that a call begins, with its context, and whether metadata goes or came with it. If it returns true
-	// End is called once, and nothing else happens. If it returns false the call goes through the Intercept of the Monitor, and
-	// there is no End.
-	Begin(ctx context.Context, metadata bool) bool
-	// End is told how a call has ended for which Begin has returned true.
-	End(CallEnd)
+	// Begin is told that a call begins, and says what else there is to do about it.
+	Begin(ctx context.Context, call CallBegin) Beginning
+	// End is told how a call has ended, once, unless its Beginning had Intercept.
+	End(call CallEnd)
+}
+
+// CallBegin is what is known of a call that begins, beside its context.
+type CallBegin struct {
+	// Described reports whether metadata goes or came with the command.
+	Described bool
+	// Metadata is, on a server, what came, encoded: FindMetadata finds a value in it. It must not be changed, nor be kept.
+	Metadata []byte
+}
+
+// Beginning is what a CommandMonitor wants of a call that begins. The zero Beginning is to be told of its end.
+type Beginning struct {
+	// Intercept lets the call go through the Intercept of the Monitor, instead of telling its end, with Context if that is not nil.
+	Intercept bool
+	Context   context.Context
+	// Metadata is, on a client, what is to go with the command beside what the caller sends, encoded as SetEncodedMetadata
+	// does that. It must not be changed any more.
+	Metadata []byte
 }
 
 // CallEnd is how a call has ended. All of it fits into registers.

@@ -271,7 +271,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
-	if c.invoker.intercepts(len(frame.Metadata) > 0) {
+	if len(c.invoker.config.Interceptors) > c.invoker.first {
 		both := new(interceptedContext)
 		t.ctx, t.call = &both.commandContext, &both.call
 	} else {

@@ -72,6 +72,15 @@ func (c *Call) MetadataValue(key string) string {
 	return ctx.metadataValue(strings.ToLower(key))
 }
 
+// encoded returns the metadata that came with the command; nil for a fake.
+func (c *Call) encoded() []byte {
+	ctx := c.context()
+	if ctx == nil || !c.described {
+		return nil
+	}
+	return ctx.extra.metadata // constant
+}
+
 // HasMetadata reports whether any came with the command: mostly there is nothing to look for.
 func (c *Call) HasMetadata() bool {
 	if c.context() == nil {

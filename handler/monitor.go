@@ -15,26 +15,31 @@ type Monitor struct {
 	// Command returns what is told of the commands with a name, one that the server knows. It may be called again for the same name, and
 	// should then return the same.
 	Command func(name string) core.CommandMonitor
-	// Intercept surrounds the commands that Begin has returned false for. nil does nothing about them.
+	// Intercept surrounds the commands whose Beginning says so. nil does nothing about them.
 	Intercept Interceptor
-	// Value, if not nil, makes what the context in which a command runs, whose Begin has returned true, has for Key: when somebody
-	// asks for it, and then once for each command.
+	// Value, if not nil, makes what the context of a command that is not intercepted has for Key: when somebody asks for it, and then
+	// once for each command.
 	Key   any
-	Value func() any
+	Value func(core.Scope) any
 }
 
 // Interceptor returns an Interceptor that does what m does, for a place within other interceptors.
 func (m *Monitor) Interceptor() Interceptor {
 	return func(ctx context.Context, call *Call, next func(context.Context) error) (err error) {
 		monitor := m.Command(call.Name)
-		if !monitor.Begin(ctx, call.HasMetadata()) {
+		if begin := monitor.Begin(ctx, core.CallBegin{Described: call.HasMetadata(), Metadata: call.encoded()}); begin.Intercept {
+			if begin.Context != nil {
+				ctx = begin.Context
+			}
 			if m.Intercept == nil {
 				return next(ctx)
 			}
 			return m.Intercept(ctx, call, next)
 		}
 		if m.Value != nil {
-			ctx = context.WithValue(ctx, m.Key, m.Value())
+			if value := m.Value(call.Scope); value != nil {
+				ctx = context.WithValue(ctx, m.Key, value)
+			}
 		}
 		returned := false
 		defer func() {
@@ -92,18 +97,23 @@ func (i *Invoker) monitorsOf(config *ConnectionConfig) []core.CommandMonitor {
 	return of.monitors
 }
 
-// intercepts reports whether it is likely that a command, with or without metadata, is seen by interceptors.
-func (i *Invoker) intercepts(metadata bool) bool {
-	return len(i.config.Interceptors) > i.first || i.first > 0 && metadata
-}
-
 // askMonitor lets the command's monitor decide, once, whether the command goes through the Monitor's Intercept.
 func (t *task) askMonitor() {
 	t.asked = true
+	call := core.CallBegin{Described: t.described}
+	if t.described {
+		call.Metadata = t.ctx.extra.metadata // constant
+	}
 	monitor := t.connection.monitors[t.ctx.command]
-	if monitor.Begin((*unmonitoredContext)(t.ctx), t.described) {
+	begin := monitor.Begin((*unmonitoredContext)(t.ctx), call)
+	if !begin.Intercept {
 		t.monitor = monitor
-	} else if t.call == nil {
+		return
+	}
+	if t.interceptWith = begin.Context; t.interceptWith == nil {
+		t.interceptWith = (*unmonitoredContext)(t.ctx)
+	}
+	if t.call == nil {
 		t.call = new(Call)
 	}
 }
@@ -149,7 +159,7 @@ func (c *commandContext) monitorValue() any {
 	if value != nil {
 		return *value
 	}
-	made := c.connection.invoker.config.Monitor.Value() // not under the lock: it is the user's code
+	made := c.connection.invoker.config.Monitor.Value(c) // not under the lock: it is the user's code
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if extra.value == nil {

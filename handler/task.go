@@ -32,15 +32,16 @@ type task struct {
 	noted   bool        // its failure is
 	told    *core.Error // what its caller is told of that; nil if there is none
 
-	described bool                // metadata came with it; set for each command
-	asked     bool                // its monitor was
-	monitor   core.CommandMonitor // is to be told of the end; nil: nobody
-	result    int                 // bytes of the encoded result, if there is one only; set by Reply
-	came      time.Duration
-	call      *Call // as the interceptors see it, complete from Intercept on; nil if there are none
-	cost      int   // what it counts for in Connection.held
-	charged   int   // what is charged for the decoded command, if it is large
-	size      int   // of the encoded command, when it is inflated
+	described     bool                // metadata came with it; set for each command
+	asked         bool                // its monitor was
+	monitor       core.CommandMonitor // is to be told of the end; nil: nobody
+	interceptWith context.Context     // the Monitor's own interceptor comes first, with this; nil: it does not
+	result        int                 // bytes of the encoded result, if there is one only; set by Reply
+	came          time.Duration
+	call          *Call // as the interceptors see it, complete from Intercept on; nil if there are none
+	cost          int   // what it counts for in Connection.held
+	charged       int   // what is charged for the decoded command, if it is large
+	size          int   // of the encoded command, when it is inflated
 
 	// What the interceptors surround; see Intercept.
 	command any
@@ -71,7 +72,7 @@ func (t *task) recycle() {
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
 	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.noted = nil, nil, nil, nil, false, false, false
-	t.result, t.told, t.asked, t.monitor = 0, nil, false, nil
+	t.result, t.told, t.asked, t.monitor, t.interceptWith = 0, nil, false, nil, nil
 	if t.call != nil {
 		t.call, t.command, t.execute = nil, nil, nil
 	}
@@ -332,8 +333,8 @@ func (t *task) Intercept(ctx context.Context, command any, run func(context.Cont
 	for i := len(t.steps); i <= len(t.connection.invoker.config.Interceptors); i++ {
 		t.steps = append(t.steps, func(ctx context.Context) error { return t.step(ctx, i) })
 	}
-	if t.asked && t.monitor == nil && ctx == context.Context(t.ctx) { // the Monitor's own interceptor comes first
-		ctx = (*unmonitoredContext)(t.ctx)
+	if t.interceptWith != nil {
+		ctx = t.interceptWith
 	}
 	return t.step(ctx, t.firstStep())
 }

@@ -31,13 +31,35 @@ func (t *Telemetry) ClientInterceptor() edict.ClientInterceptor {
 	return monitor.Interceptor()
 }
 
-// interceptClient surrounds the calls that are not just counted.
-func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
-	e := &clientExchange{
-		side: s, command: s.command(call.Name), stream: call.Stream, began: core.Now(), ctx: context.Background(),
+// beginClient begins a call. If it has no span that is recorded it is only counted, and the server told of its trace.
+func (s *side) beginClient(ctx context.Context, c *command, call edict.CallBegin) edict.Beginning {
+	ctx, span, traced := s.begin(ctx, c)
+	isRecorded := span != nil && span.IsRecording()
+	if !isRecorded && s.telemetry.settings.onlyBaggage && baggage.FromContext(ctx).Len() == 0 {
+		if !traced {
+			return edict.Beginning{}
+		}
+		if parent, ok := traceparent(ctx); ok && !call.Described {
+			return edict.Beginning{Metadata: parent}
+		}
 	}
-	var traced bool
-	ctx, e.span, traced = s.begin(ctx, e.command)
+	return edict.Beginning{Intercept: true, Context: &begunContext{ctx, span, traced}}
+}
+
+// begunContext is the context that interceptClient gets of beginClient: that of the span.
+type begunContext struct {
+	context.Context
+	span   trace.Span // nil if there is none
+	traced bool
+}
+
+// interceptClient surrounds the calls that are not only counted.
+func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
+	begun := ctx.(*begunContext)
+	ctx, traced := begun.Context, begun.traced
+	e := &clientExchange{
+		side: s, command: s.command(call.Name), stream: call.Stream, began: core.Now(), ctx: context.Background(), span: begun.span,
+	}
 	if traced {
 		e.ctx = ctx
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"strings"
 
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/edict-go/edict"
+	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/handler"
 )
 
@@ -17,8 +19,8 @@ func (t *Telemetry) ServerMonitor() edict.ServerMonitor {
 		Command:   func(name string) edict.CommandMonitor { return t.server.command(name) },
 		Intercept: t.server.interceptServer,
 	}
-	if t.settings.hasRatio && spanKey != nil {
-		monitor.Key, monitor.Value = spanKey, func() any { return trace.Span(new(unsampled)) }
+	if spanKey != nil {
+		monitor.Key, monitor.Value = spanKey, t.settings.parentOf
 	}
 	return monitor
 }
@@ -29,7 +31,37 @@ func (t *Telemetry) ServerInterceptor() edict.ServerInterceptor {
 	return monitor.Interceptor()
 }
 
-// interceptServer surrounds the commands that are not just counted.
+// leavesAlone reports whether a command needs no span, so that it is only counted: it belongs to a trace that is not sampled,
+// or to none and this side begins none. parentOf returns what its context has.
+func (s *side) leavesAlone(ctx context.Context, call edict.CallBegin) bool {
+	settings := &s.telemetry.settings
+	if spanKey == nil || ctx.Value(spanKey) != nil || call.Described && !settings.onlyBaggage {
+		return false
+	}
+	if call.Described {
+		switch parent := core.FindMetadata(call.Metadata, "traceparent"); {
+		case core.FindMetadata(call.Metadata, "baggage") != nil, core.FindMetadata(call.Metadata, "tracestate") != nil:
+			return false
+		case parent != nil:
+			return !settings.unsampledParents && isUnsampled(parent)
+		}
+	}
+	return settings.hasRatio || settings.withoutRoots
+}
+
+// parentOf returns the span that is the parent of what a command does which is only counted; nil if it has none.
+func (s *settings) parentOf(of core.Scope) any {
+	if value := of.Metadata().Get("traceparent"); value != "" {
+		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": value})
+		return trace.SpanFromContext(ctx)
+	}
+	if s.hasRatio {
+		return trace.Span(new(unsampled))
+	}
+	return nil
+}
+
+// interceptServer surrounds the commands that are not only counted.
 func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) (err error) {
 	c := s.command(call.Name)
 	c.begins()

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -45,12 +44,15 @@ type command struct {
 }
 
 // Begin implements edict.CommandMonitor.
-func (c *command) Begin(ctx context.Context, metadata bool) bool {
-	if !c.side.leavesAlone(ctx, metadata) {
-		return false
+func (c *command) Begin(ctx context.Context, call edict.CallBegin) edict.Beginning {
+	if c.side.kind == trace.SpanKindClient {
+		return c.side.beginClient(ctx, c, call)
+	}
+	if !c.side.leavesAlone(ctx, call) {
+		return edict.Beginning{Intercept: true}
 	}
 	c.begins()
-	return true
+	return edict.Beginning{}
 }
 
 // End implements edict.CommandMonitor.
@@ -181,70 +183,36 @@ func (c *command) result(s *side, code edict.Code, outcome edict.Outcome) *resul
 	return r
 }
 
-// leavesAlone reports whether a call needs no span and the other side need not know of it, so that it is only counted. It
-// tosses the coin of WithRatio: begin, which gets the other calls, must not do that again.
-func (s *side) leavesAlone(ctx context.Context, metadata bool) bool {
-	settings := &s.telemetry.settings
-	isServer := s.kind == trace.SpanKindServer
-	if spanKey == nil || isServer && metadata || !isServer && settings.mustInject(ctx) {
-		return false
-	}
-	switch ctx.Value(spanKey).(type) {
-	case nil: // it belongs to no trace
-		return settings.withoutRoots || settings.hasRatio && (isServer || !settings.tossCoin())
-	case *unsampled:
-		return true
-	}
-	return false
-}
-
-// mustInject reports whether the server is to be told something of a call that belongs to no trace.
-func (s *settings) mustInject(ctx context.Context) bool {
-	return !s.onlyBaggage || baggage.FromContext(ctx).Len() > 0
-}
-
 // begin begins the span of a call. If it needs none, because its parent is not sampled, span is nil. traced is false if
 // the call belongs to no trace, or to one that WithRatio has decided against, so that there is nothing to tell the server.
 func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span trace.Span, traced bool) {
 	settings := &s.telemetry.settings
-	parent := trace.SpanFromContext(ctx)
-	if _, decided := parent.(*unsampled); decided {
-		return ctx, nil, false
-	}
-	of := parent.SpanContext()
-	if of.IsValid() && !of.IsSampled() && !parent.IsRecording() && !settings.unsampledParents {
-		return ctx, nil, true
-	}
-	if !of.IsValid() {
-		switch {
-		case settings.hasRatio && !s.isSampled(ctx):
-			if s.kind != trace.SpanKindClient { // nobody sees the context of those
-				ctx = withoutSampling(ctx)
-			}
-			return ctx, nil, false
-		case settings.withoutRoots:
+	isRoot := spanKey != nil && ctx.Value(spanKey) == nil // most of those that are not sampled
+	if !isRoot {
+		parent := trace.SpanFromContext(ctx)
+		if _, decided := parent.(*unsampled); decided {
 			return ctx, nil, false
 		}
+		of := parent.SpanContext()
+		isRoot = !of.IsValid()
+		if !isRoot && !of.IsSampled() && !parent.IsRecording() && !settings.unsampledParents {
+			return ctx, nil, true
+		}
+	}
+	if isRoot && settings.hasRatio && (s.kind == trace.SpanKindServer || !settings.tossCoin()) {
+		if s.kind != trace.SpanKindClient { // nobody sees the context of those
+			ctx = withoutSampling(ctx)
+		}
+		return ctx, nil, false
+	}
+	if isRoot && settings.withoutRoots {
+		return ctx, nil, false
 	}
 	ctx, span = s.telemetry.tracer.Start(ctx, c.name, c.start...)
 	if span.IsRecording() {
 		span.SetAttributes(c.attributes...)
 	}
 	return ctx, span, true
-}
-
-// isSampled decides for WithRatio about a call that begin has got.
-func (s *side) isSampled(ctx context.Context) bool {
-	settings := &s.telemetry.settings
-	switch s.kind {
-	case trace.SpanKindServer:
-		return false
-	case trace.SpanKindClient:
-		if spanKey != nil && ctx.Value(spanKey) == nil && !settings.mustInject(ctx) {
-			return true // else leavesAlone had it
-		}
-	}
-	return settings.tossCoin()
 }
 
 // tossCoin decides for WithRatio.
