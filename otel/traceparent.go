@@ -54,12 +54,29 @@ func isUnsampled(value []byte) bool {
 
 // isID reports whether all are hexadecimal digits, in lower case, and not all are 0.
 func isID(digits []byte) bool {
-	some := byte(0)
+	var seen byte
 	for _, digit := range digits {
-		if (digit < '0' || digit > '9') && (digit < 'a' || digit > 'f') {
-			return false
-		}
-		some |= digit ^ '0'
+		seen |= digitKinds[digit]
 	}
-	return some != 0
+	return seen == someDigit
 }
+
+// digitKinds are the kinds of bytes: 0 for the digit 0, someDigit for others, noDigit. A table, for who compares digits, which are
+// random, makes the processor guess wrongly.
+var digitKinds = func() (kinds [256]byte) {
+	for i := range kinds {
+		switch {
+		case i == '0':
+		case i >= '1' && i <= '9', i >= 'a' && i <= 'f':
+			kinds[i] = someDigit
+		default:
+			kinds[i] = noDigit
+		}
+	}
+	return kinds
+}()
+
+const (
+	someDigit = 1 << iota
+	noDigit
+)
