@@ -81,7 +81,11 @@ func Call[T, R any](ctx context.Context, sender Sender[T], command Command[T, R]
 		var none R
 		return none, err
 	}
-	result, err := receive[R](exchange)
+	var result R
+	message, err := exchange.Receive()
+	if err == nil {
+		result, err = core.Decode[R](message) // not by receive: each function that a large result passes copies it
+	}
 	if response != nil {
 		*response = exchange.Metadata()
 	}

@@ -216,7 +216,7 @@ func codecNamed(codecs []codec.Codec, name string) (codec.Codec, bool) {
 type catalogue interface {
 	Len() int
 	Describe(i int) (name string, shape codec.Shape)
-	Bind(codec.Codec) []codec.Bound
+	Bind(codec.Codec) []core.Bound
 }
 
 // definitions returns the commands as the handshake knows them.

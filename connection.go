@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/core"
 	"github.com/edict-go/edict/delegate"
 	"github.com/edict-go/edict/transport"
@@ -40,7 +39,7 @@ type life struct {
 type connection struct {
 	engine   *core.Client
 	carrier  *transport.Conn
-	commands []codec.Bound       // by the registry's index, which is also the number on the wire; shared
+	commands []core.Bound        // by the registry's index, which is also the number on the wire; shared
 	unusable map[int]*core.Error // of those, why some can't be used on this connection
 	peer     Peer
 
@@ -275,16 +274,14 @@ func (c *connection) start(ctx, waiting context.Context, call *request) (Exchang
 		err.Command = command.Name
 		return nil, &err
 	}
-	if command.Stream != call.stream || (command.Encoder.Input != nil) != call.inputs {
+	if command.Stream != call.stream || (command.Inputs != nil) != call.inputs {
 		return nil, &Error{
 			Code: Internal, Outcome: NotSent, Command: command.Name,
 			Message: "the command is registered with another kind of Exec than it was started with",
 		}
 	}
-	return c.engine.Start(ctx, core.Outgoing{
-		Name: command.Name, Number: uint16(call.index), Command: call.command, Encoder: command.Encoder.Command,
-		Stream: call.stream, Inputs: command.Encoder.Input, Ordered: command.Encoder.Ordered,
-		Options: call.options, Encoded: call.encoded, ID: c.number(call), Coder: command.Encoder.Result, Waiting: waiting,
+	return c.engine.Start(ctx, &core.Outgoing{
+		Bound: command, Command: call.command, Options: call.options, Encoded: call.encoded, ID: c.number(call), Waiting: waiting,
 		Monitor: call.monitor, Began: call.began,
 	})
 }

@@ -29,10 +29,11 @@ type Codec interface {
 }
 
 // Coder is a codec bound to one type: Append and Decode without boxing the value. The rules of
-// Codec hold for it.
-type Coder[V any] interface {
-	Append(dst []byte, value V) ([]byte, error)
-	Decode(src []byte) (V, error)
+// Codec hold for it. It has functions and not methods: those of a generic type are called through a wrapper,
+// which for a struct as a result costs as much as decoding a field.
+type Coder[V any] struct {
+	Append func(dst []byte, value V) ([]byte, error)
+	Decode func(src []byte) (V, error)
 }
 
 // TypedCodec is the optional ability of a Codec to bind itself to a type ahead of time.
@@ -51,16 +52,12 @@ func CoderFor[V any](codec Codec) Coder[V] {
 			return coder
 		}
 	}
-	return boxing[V]{codec}
-}
-
-// boxing is the Coder of a Codec that knows types at run time only.
-type boxing[V any] struct{ codec Codec }
-
-func (b boxing[V]) Append(dst []byte, value V) ([]byte, error) { return b.codec.Append(dst, value) }
-
-func (b boxing[V]) Decode(src []byte) (V, error) {
-	var value V
-	err := b.codec.Decode(src, &value)
-	return value, err
+	return Coder[V]{
+		Append: func(dst []byte, value V) ([]byte, error) { return codec.Append(dst, value) },
+		Decode: func(src []byte) (V, error) {
+			var value V
+			err := codec.Decode(src, &value)
+			return value, err
+		},
+	}
 }

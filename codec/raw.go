@@ -20,7 +20,7 @@ type RawCommand struct {
 // is sent as a RawCommand. A server can't execute it.
 func Raw[T any](name string, shape Shape) Definition[T] {
 	d := Definition[T]{name: name, shape: shape, raw: true, stream: len(shape) > 0 && shape[0] != "unary"}
-	encoder := Encoder{Command: rawEncoder{}, Result: &core.ResultDecoder[json.RawMessage]{Decoder: rawDecoder{}}}
+	encoder := Encoder{Command: rawEncoder{}, Result: &core.ResultDecoder[json.RawMessage]{Decode: decodeRaw}}
 	if len(shape) > 0 && shape[0] == "duplex" {
 		d.input = reflect.TypeFor[json.RawMessage]()
 		encoder.Input = rawEncoder{}
@@ -46,11 +46,8 @@ func (rawEncoder) AppendCommand(dst []byte, command any) ([]byte, error) {
 	return dst, fmt.Errorf("it is %T, a codec.RawCommand is wanted, or json.RawMessage as an input", command)
 }
 
-// rawDecoder returns results as they came.
-type rawDecoder struct{}
-
-// Decode returns a copy: the message is reused.
-func (rawDecoder) Decode(source []byte) (json.RawMessage, error) {
+// decodeRaw returns a result as it came: a copy, for the message is reused.
+func decodeRaw(source []byte) (json.RawMessage, error) {
 	return append(json.RawMessage(nil), source...), nil
 }
 

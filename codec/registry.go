@@ -21,7 +21,7 @@ type Registry[T any] struct {
 // binding is what Bind has returned for a codec.
 type binding struct {
 	codec    Codec
-	commands []Bound
+	commands []core.Bound
 }
 
 // Commands makes a Registry. Two definitions with the same name or the same type are a mistake in
@@ -91,16 +91,19 @@ func (r *Registry[T]) Describe(i int) (string, Shape) {
 	return r.definitions[i].name, r.definitions[i].shape
 }
 
-// Bind returns the commands, in their order, as a client needs them for codec. They must not be changed: the
+// Bind returns the commands, in their order, which numbers them, as a client needs them for codec. They must not be changed: the
 // connections of all clients that use the same codec share them.
-func (r *Registry[T]) Bind(codec Codec) []Bound {
+func (r *Registry[T]) Bind(codec Codec) []core.Bound {
 	keep := reflect.ValueOf(codec).Comparable() // else nobody can tell whether it is the same
 	if last := r.lastBound.Load(); keep && last != nil && last.codec == codec {
 		return last.commands
 	}
-	commands := make([]Bound, len(r.definitions))
+	commands := make([]core.Bound, len(r.definitions))
 	for i, d := range r.definitions {
-		commands[i] = Bound{d.name, d.stream, d.encoder(codec)}
+		e := d.encoder(codec)
+		commands[i] = core.Bound{
+			Name: d.name, Number: uint16(i), Stream: d.stream, Ordered: e.Ordered, Encoder: e.Command, Inputs: e.Input, Result: e.Result,
+		}
 	}
 	if keep {
 		r.lastBound.Store(&binding{codec, commands})
@@ -138,13 +141,6 @@ type Definition[T any] struct {
 	ordered         bool
 	encoder         func(Codec) Encoder
 	executor        func(Codec, T) core.Executor
-}
-
-// Bound is a command bound to a codec, for clients.
-type Bound struct {
-	Name    string
-	Stream  bool
-	Encoder Encoder
 }
 
 // Encoder is what a client needs of a definition and a codec.
@@ -199,7 +195,7 @@ func define[C, T, R any]() Definition[T] {
 	d.name, d.ordered = typeName(d.command), orderingKey[C]() != nil
 	d.encoder = func(codec Codec) Encoder {
 		return Encoder{
-			Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decoder: CoderFor[R](codec)},
+			Command: encoder[C]{CoderFor[C](codec)}, Result: &core.ResultDecoder[R]{Decode: CoderFor[R](codec).Decode},
 			Ordered: d.ordered,
 		}
 	}

@@ -55,7 +55,7 @@ func TestBind(t *testing.T) {
 	if len(bound) != 2 || bound[0].Name != "credit" || bound[0].Stream || bound[1].Name != "past" || !bound[1].Stream {
 		t.Errorf("bound are %+v", bound)
 	}
-	encoded, err := bound[0].Encoder.Command.AppendCommand(nil, credit{7})
+	encoded, err := bound[0].Encoder.AppendCommand(nil, credit{7})
 	if err != nil || string(encoded) != "{7}" {
 		t.Errorf("%q, %v", encoded, err)
 	}

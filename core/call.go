@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,16 +16,14 @@ import (
 // until Close. Whoever is last leaves it to the garbage collector, except that a caller who has seen
 // the server's end gives it back to the client's pool: no one else knows of it then.
 type call struct {
+	*Bound // set by Start
 	client *Client
 	ready  chan struct{} // capacity 1: something has changed
 
 	// Set by Start, constant until the call is recycled.
 	ctx      context.Context
 	done     <-chan struct{} // ctx.Done()
-	name     string
-	coder    any
-	stream   bool
-	sending  *sending // nil if the command takes no inputs
+	sending  *sending        // nil if the command takes no inputs
 	sequence Sequence
 	started  time.Duration  // as Now tells it
 	position Position       // of the COMMAND frame; the reader must not look at it
@@ -40,10 +39,14 @@ type call struct {
 	failed  error     // what has ended the call, for later Receives
 	sawEnd  bool      // the server has ended the call and nothing is left in the queue
 
+	// answered is the sequence of the call when reply has its one result and that is all there is to know of it: most
+	// calls, which so need no lock. It is never cleared, for no two calls have the same sequence.
+	answered atomic.Uint64
+	reply    []byte // the body of the first result lies here, if it is small; written before answered is, or under mu
+
 	mu        sync.Mutex // guards the following
 	queue     []delivered
 	head      int    // queue[:head] has been taken
-	reply     []byte // the body of the first result lies here, if it is small
 	replyUsed bool   // reply is in the queue or with the caller
 	room      int    // bytes that the server may still send
 	reserved  int    // bytes that the call has taken from the client's account for that
@@ -73,7 +76,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 	if pooled.monitor, pooled.started = out.Monitor, out.Began; out.Monitor == nil {
 		pooled.started = Now()
 	}
-	pooled.name, pooled.coder, pooled.stream = out.Name, out.Coder, out.Stream
+	pooled.Bound = out.Bound
 	if out.Inputs != nil {
 		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Options.Bulk)
 	}
@@ -82,7 +85,7 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 
 // recycle gives back a call that is in no slot and that no one else knows of.
 func (c *Client) recycle(done *call) {
-	if done.stream {
+	if done.Stream {
 		done.giveBack()
 	}
 	if done.sending != nil {
@@ -101,7 +104,7 @@ func (c *Client) recycle(done *call) {
 		done.scratch = nil
 	}
 	// Field by field: clearing the whole of it costs more than it should on this path.
-	done.ctx, done.done, done.name, done.coder = nil, nil, "", nil
+	done.Bound, done.ctx, done.done = nil, nil, nil
 	done.current, done.failed, done.sawEnd, done.got = delivered{}, nil, false, 0
 	done.queue, done.head, done.replyUsed = done.queue[:0], 0, false
 	done.ended, done.failure, done.metadata, done.abandoned, done.canceled = false, nil, nil, false, nil
@@ -167,7 +170,7 @@ func (c *call) send(out *Outgoing) *Error {
 		return c.sendError(out.Waiting, err)
 	}
 	c.position = position
-	if c.stream && c.window.Size > c.client.config.Window {
+	if c.Stream && c.window.Size > c.client.config.Window {
 		// An error means that the connection has ended, which Receive reports.
 		_ = c.client.transport.Post(Frame{Kind: KindCredit, Sequence: c.sequence, Body: CreditBody(c.window.Size - c.client.config.Window)})
 	}
@@ -215,6 +218,12 @@ func (c *call) sendError(waiting context.Context, err error) *Error {
 
 // deliver takes a frame from the reader. An error is a violation of the protocol.
 func (c *call) deliver(frame *Frame) error {
+	if frame.Kind == KindResult && frame.Flags == FlagLast && frame.Buffer == nil && !c.Stream && !frame.Oversize && frame.Size() <= maxKeptBuffer {
+		c.reply = append(c.reply[:0], frame.Body...) // nobody else looks there before
+		c.answered.Store(uint64(frame.Sequence))
+		c.signal() // which may be late, for another use of the call: that looks, and waits on
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.abandoned {
@@ -262,12 +271,12 @@ func (c *call) enqueueLocked(frame *Frame) error {
 		frame.Buffer.Release()
 		return fmt.Errorf("protocol error: call %v got a compressed result, which was not agreed on", c.sequence)
 	}
-	if !c.stream && frame.Flags&FlagLast == 0 {
+	if !c.Stream && frame.Flags&FlagLast == 0 {
 		frame.Buffer.Release()
 		return fmt.Errorf("protocol error: call %v has one result and got another", c.sequence)
 	}
 	beyond := 0 // bytes that nothing was reserved for
-	if c.stream {
+	if c.Stream {
 		// The server may overdraw its credit with one result, as large as a frame may be.
 		if c.room <= 0 {
 			frame.Buffer.Release()
@@ -336,14 +345,21 @@ func (c *call) giveBackLocked() {
 
 // wake makes a waiting Receive look again. Any goroutine may call it.
 func (c *call) wake() {
-	select {
-	case c.ready <- struct{}{}:
-	default:
-	}
+	c.signal()
 	if c.sending != nil {
 		c.sending.wake()
 	}
 }
+
+func (c *call) signal() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// isAnswered reports whether the call's one result is in reply.
+func (c *call) isAnswered() bool { return c.answered.Load() == uint64(c.sequence) }
 
 // Receive implements Exchange.
 func (c *call) Receive() (Message, error) {
@@ -351,10 +367,10 @@ func (c *call) Receive() (Message, error) {
 	if c.failed != nil {
 		return Message{}, c.failed
 	}
-	if c.stream && c.ctx.Err() != nil {
+	if c.Stream && c.ctx.Err() != nil {
 		return Message{}, c.abandon(contextError(c.ctx, OutcomeUnknown))
 	}
-	if c.stream { // a unary call has nothing before it is woken
+	if c.Stream || c.sawEnd { // a unary call has nothing before it is woken
 		if state := c.poll(); state != waiting {
 			return c.received(state)
 		}
@@ -393,7 +409,7 @@ func (c *call) received(state callState) (Message, error) {
 	if buffer != nil {
 		body = buffer.Join()
 	}
-	if c.stream {
+	if c.Stream {
 		c.credit(len(body)) // what it was on the wire
 	}
 	if buffer != nil {
@@ -406,7 +422,7 @@ func (c *call) received(state callState) (Message, error) {
 		c.client.account.Give(buffer.Uncharge()) // what was taken is the caller's
 	}
 	c.got += len(body)
-	return Message{Body: body, Coder: c.coder}, nil
+	return Message{Body: body, Coder: c.Result}, nil
 }
 
 // inflate inflates a result. It waits for room for that.
@@ -452,6 +468,13 @@ const (
 
 // poll takes the next result, if there is one, and makes it the current one.
 func (c *call) poll() callState {
+	switch {
+	case c.sawEnd:
+		return over
+	case c.isAnswered():
+		c.current, c.sawEnd = delivered{c.reply, nil}, true
+		return taken
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.head < len(c.queue) {
@@ -475,14 +498,14 @@ func (c *call) poll() callState {
 
 // finish returns what a Receive after the last result returns.
 func (c *call) finish() error {
-	if c.stream {
+	if c.Stream {
 		c.giveBack()
 	}
 	if c.failure == nil {
 		c.failed = io.EOF
 		return io.EOF
 	}
-	c.failed = named(c.failure, c.name)
+	c.failed = named(c.failure, c.Name)
 	return c.failed
 }
 
@@ -521,7 +544,7 @@ func (c *call) interrupted() *Error {
 // return the same error.
 func (c *call) abandon(err *Error) error {
 	c.mu.Lock()
-	ended := c.ended
+	ended := c.ended || c.isAnswered()
 	c.abandoned = true
 	c.dropLocked()
 	c.giveBackLocked()
@@ -532,7 +555,7 @@ func (c *call) abandon(err *Error) error {
 		}
 	}
 	c.mu.Unlock()
-	c.failed = named(err, c.name)
+	c.failed = named(err, c.Name)
 	c.stopSending()
 	if ended || err.Outcome == NotSent {
 		return err
@@ -605,7 +628,7 @@ func (c *call) Cancel(cause error) {
 	if c.canceled == nil {
 		c.canceled = cause
 	}
-	tell := !c.ended && !c.abandoned
+	tell := !c.ended && !c.isAnswered() && !c.abandoned
 	// Who cancels may never look at the call again, so what it holds is not counted from now on.
 	c.giveBackLocked()
 	for _, r := range c.queue[c.head:] {

@@ -95,19 +95,24 @@ type CommandEncoder interface {
 	AppendCommand(dst []byte, command any) ([]byte, error)
 }
 
-// Outgoing is a command as a Client sends it.
-type Outgoing struct {
+// Bound is what all commands of a kind have in common on a connection. It is not to be changed.
+type Bound struct {
 	Name    string // for errors
 	Number  uint16 // the number that the handshake gave to the name
-	Command any
-	Encoder CommandEncoder
 	Stream  bool
-	Inputs  CommandEncoder  // of inputs; nil if the command takes none
-	Ordered bool            // no other command may overtake it
+	Ordered bool // no other command may overtake one
+	Encoder CommandEncoder
+	Inputs  CommandEncoder // of inputs; nil if the command takes none
+	Result  any            // given back in each Message: what decodes it, a *ResultDecoder
+}
+
+// Outgoing is a command as a Client sends it.
+type Outgoing struct {
+	*Bound
+	Command any
 	Options *RequestOptions // nil: none
 	ID      uint64          // the command's number for the server's journal; 0 is none
 	Encoded []byte          // more metadata, as SetEncodedMetadata makes it
-	Coder   any             // given back in each Message
 	// Monitor, if not nil, is told how the call has ended, unless Start fails. It has begun at Began, as Now tells it.
 	Monitor CommandMonitor
 	Began   time.Duration
@@ -145,8 +150,8 @@ func NewClient(transport Transport, config ClientConfig) *Client {
 	return c
 }
 
-// Start sends a command. See Sender.
-func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
+// Start sends a command. See Sender. It completes out, and does not keep it.
+func (c *Client) Start(ctx context.Context, out *Outgoing) (Exchange, error) {
 	if ctx.Err() != nil {
 		return nil, named(contextError(ctx, NotSent), out.Name)
 	}
@@ -156,8 +161,8 @@ func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
 	if out.Options == nil {
 		out.Options = &NoOptions
 	}
-	call := c.newCall(ctx, &out)
-	if err := call.encode(&out); err != nil {
+	call := c.newCall(ctx, out)
+	if err := call.encode(out); err != nil {
 		c.recycle(call)
 		return nil, named(err, out.Name)
 	}
@@ -167,11 +172,11 @@ func (c *Client) Start(ctx context.Context, out Outgoing) (Exchange, error) {
 			return nil, named(err, out.Name)
 		}
 	}
-	if err := c.reserve(&out, call); err != nil {
+	if err := c.reserve(out, call); err != nil {
 		c.recycle(call)
 		return nil, named(err, out.Name)
 	}
-	if err := call.send(&out); err != nil {
+	if err := call.send(out); err != nil {
 		if c.vacate(call) {
 			c.recycle(call)
 		} // else the reader, which is ending the client, knows of it
@@ -581,7 +586,7 @@ func (c *Client) reservedFor(frame *Frame) int {
 	c.mu.Lock()
 	found := c.callLocked(frame.Sequence)
 	c.mu.Unlock()
-	if found == nil || !found.stream {
+	if found == nil || !found.Stream {
 		return 0
 	}
 	found.mu.Lock()

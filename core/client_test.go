@@ -149,18 +149,18 @@ func (text) AppendCommand(dst []byte, command any) ([]byte, error) {
 	return dst, errors.New("not a string")
 }
 
-func unary(command any) core.Outgoing {
-	return core.Outgoing{Name: "Say", Number: 3, Command: command, Encoder: text{}, Coder: "coder"}
+func unary(command any) *core.Outgoing {
+	return &core.Outgoing{Bound: &core.Bound{Name: "Say", Number: 3, Encoder: text{}, Result: "coder"}, Command: command}
 }
 
-func stream(command any) core.Outgoing {
+func stream(command any) *core.Outgoing {
 	out := unary(command)
 	out.Stream = true
 	return out
 }
 
 // start sends a command.
-func (c *conversation) start(ctx context.Context, out core.Outgoing) core.Exchange {
+func (c *conversation) start(ctx context.Context, out *core.Outgoing) core.Exchange {
 	c.Helper()
 	exchange, err := c.client.Start(ctx, out)
 	if err != nil {
@@ -590,6 +590,57 @@ func TestCancelFromAnotherGoroutine(t *testing.T) {
 		c.says(end(sequence))
 		c.wantInFlight("the server has answered", 0)
 	})
+}
+
+// Most results go to their callers on a way of their own: small ones, without metadata. All end their calls alike.
+func TestAnAnswerEndsItsCall(t *testing.T) {
+	withMetadata := func(answer core.Frame) core.Frame {
+		answer.Flags |= core.FlagMetadata
+		answer.Metadata, _ = core.AppendMetadata(nil, core.Metadata{"took": {"long"}})
+		return answer
+	}
+	for name, answer := range map[string]func(core.Sequence) core.Frame{
+		"small":         func(sequence core.Sequence) core.Frame { return lastResult(sequence, "x") },
+		"empty":         func(sequence core.Sequence) core.Frame { return lastResult(sequence, "") },
+		"with metadata": func(sequence core.Sequence) core.Frame { return withMetadata(lastResult(sequence, "x")) },
+		"large":         func(sequence core.Sequence) core.Frame { return lastResult(sequence, strings.Repeat("x", 20_000)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			talk(t, core.ClientConfig{}, func(c *conversation) {
+				for range 3 { // the later ones in the place of the first
+					exchange := c.start(c.Context(), unary("x"))
+					last := answer(c.wantSent("the command", core.KindCommand).Sequence)
+					c.says(last)
+					c.wantInFlight("it has come", 0)
+					exchange.Cancel(context.Canceled) // too late
+					c.wantSilence("a call that has ended needs no CANCEL")
+					c.wantResult(exchange, string(last.Body))
+					for range 2 {
+						if _, err := exchange.Receive(); err != io.EOF {
+							t.Errorf("after the result: %v, want io.EOF", err)
+						}
+					}
+					exchange.Close()
+
+					ctx, cancel := context.WithCancel(c.Context())
+					left := c.start(ctx, unary("x"))
+					last = answer(c.wantSent("the command", core.KindCommand).Sequence)
+					cancel()
+					c.wantError(left, core.Canceled, core.OutcomeUnknown, "canceled")
+					c.wantSent("the caller has left", core.KindCancel)
+					c.says(last)
+					c.wantInFlight("it has come", 0)
+					left.Close()
+
+					exchange = c.start(c.Context(), unary("x"))
+					c.says(answer(c.wantSent("the command", core.KindCommand).Sequence))
+					c.wantInFlight("it has come", 0)
+					exchange.Close() // without having looked
+					c.wantSilence("a call that has ended needs no CANCEL")
+				}
+			})
+		})
+	}
 }
 
 // TestGoAwaySaysWhichCommandsWereRefused: those that begin before the position were accepted and

@@ -263,7 +263,7 @@ func TestCreditIsForCompressedBytes(t *testing.T) {
 
 // A server that sends what was not agreed on breaks the protocol.
 func TestACompressedResultWithoutAgreement(t *testing.T) {
-	for _, out := range []core.Outgoing{unary("x"), stream("count")} {
+	for _, out := range []*core.Outgoing{unary("x"), stream("count")} {
 		talk(t, core.ClientConfig{}, func(c *conversation) {
 			exchange := c.start(c.Context(), out)
 			c.says(compressedLast(c.wantSent("the command", core.KindCommand).Sequence, "x"))

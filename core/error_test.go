@@ -407,19 +407,17 @@ func TestDecodeAMessage(t *testing.T) {
 	if _, err := core.Decode[string](core.Message{Value: 5}); !errors.Is(err, core.Internal) || !strings.Contains(err.Error(), "int where string") {
 		t.Errorf("a value of another type: %v", err)
 	}
-	if n, err := core.Decode[int](core.Message{Body: []byte("xx"), Coder: &core.ResultDecoder[int]{Decoder: length{}}}); n != 2 || err != nil {
+	if n, err := core.Decode[int](core.Message{Body: []byte("xx"), Coder: &core.ResultDecoder[int]{Decode: length}}); n != 2 || err != nil {
 		t.Errorf("got %d, %v", n, err)
 	}
-	_, err := core.Decode[int](core.Message{Coder: &core.ResultDecoder[int]{Decoder: length{}}})
+	_, err := core.Decode[int](core.Message{Coder: &core.ResultDecoder[int]{Decode: length}})
 	if !errors.Is(err, core.Internal) || !errors.Is(err, io.ErrUnexpectedEOF) || core.OutcomeOf(err) != core.Executed {
 		t.Errorf("a result that can't be decoded: %v", err)
 	}
 }
 
 // length decodes to the length of what it gets.
-type length struct{}
-
-func (length) Decode(source []byte) (int, error) {
+func length(source []byte) (int, error) {
 	if len(source) == 0 {
 		return 0, io.ErrUnexpectedEOF
 	}

@@ -57,7 +57,7 @@ func (c *Client) Calls(visit func(CallSnapshot)) {
 		if s.call == nil {
 			continue
 		}
-		stats := CallSnapshot{Command: s.call.name, State: CallSent, Age: now - s.call.started, Sequence: s.call.sequence.String()}
+		stats := CallSnapshot{Command: s.call.Name, State: CallSent, Age: now - s.call.started, Sequence: s.call.sequence.String()}
 		if s.call.hasResults() {
 			stats.State = CallResults
 		}

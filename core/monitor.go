@@ -57,7 +57,7 @@ var processBegan = time.Now()
 func (c *call) tellEnd() {
 	end := CallEnd{Took: Now() - c.started, Outcome: Executed, CallStats: c.CallStats()}
 	switch {
-	case c.failed == io.EOF, c.failed == nil && c.sawEnd && !c.stream:
+	case c.failed == io.EOF, c.failed == nil && c.sawEnd && !c.Stream:
 	case c.failed != nil:
 		end.Err, end.Outcome = c.failed, OutcomeOf(c.failed)
 	default:

@@ -92,15 +92,13 @@ type Message struct {
 // ResultDecoder decodes results of type R. It is a struct, not an interface, because to find out that
 // a Coder is one must cost next to nothing.
 type ResultDecoder[R any] struct {
-	Decoder interface {
-		Decode(source []byte) (R, error)
-	}
+	Decode func(source []byte) (R, error)
 }
 
 // Decode returns the result in a message.
 func Decode[R any](message Message) (R, error) {
 	if coder, ok := message.Coder.(*ResultDecoder[R]); ok {
-		result, err := coder.Decoder.Decode(message.Body)
+		result, err := coder.Decode(message.Body)
 		if err != nil {
 			return result, &Error{Code: Internal, Outcome: Executed, Message: "can't decode the result: " + err.Error(), Cause: err}
 		}

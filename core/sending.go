@@ -50,16 +50,16 @@ func (c *call) Send(input any) error {
 	s := c.sending
 	switch {
 	case s == nil:
-		return named(&Error{Code: FailedPrecondition, Message: "the command takes no inputs"}, c.name)
+		return named(&Error{Code: FailedPrecondition, Message: "the command takes no inputs"}, c.Name)
 	case s.closed:
-		return named(&Error{Code: FailedPrecondition, Message: "Send after CloseSend"}, c.name)
+		return named(&Error{Code: FailedPrecondition, Message: "Send after CloseSend"}, c.Name)
 	}
 	buffer := GetBuffer(s.size)
 	encoded, err := s.encoder.AppendCommand(buffer.Bytes, input)
 	buffer.Bytes = encoded
 	if err != nil {
 		buffer.Release()
-		return named(&Error{Code: InvalidArgument, Message: "can't encode the input: " + err.Error(), Cause: err}, c.name)
+		return named(&Error{Code: InvalidArgument, Message: "can't encode the input: " + err.Error(), Cause: err}, c.Name)
 	}
 	s.size = len(encoded)
 	if compressor := c.client.config.Compressor; compressor != nil {
@@ -127,7 +127,7 @@ func (c *call) over() bool {
 func (c *call) inputError(err error) error {
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == ResourceExhausted { // a limit of the transport
 		copied := *e
-		return named(&copied, c.name)
+		return named(&copied, c.Name)
 	}
 	if err != nil {
 		return io.EOF // the context or the connection has ended, as Receive tells
@@ -139,7 +139,7 @@ func (c *call) inputError(err error) error {
 func (c *call) CloseSend() error {
 	s := c.sending
 	if s == nil {
-		return named(&Error{Code: FailedPrecondition, Message: "the command takes no inputs"}, c.name)
+		return named(&Error{Code: FailedPrecondition, Message: "the command takes no inputs"}, c.Name)
 	}
 	if s.closed || c.over() {
 		return nil

@@ -23,7 +23,7 @@ const (
 // least one of them. Input is cut short at every byte, or at a thousand where it is longer.
 func Conformance[V any](t *testing.T, c codec.Codec, values ...V) {
 	t.Helper()
-	coders := map[string]codec.Coder[V]{"Codec": boxed[V]{c}, "Coder": codec.CoderFor[V](c)}
+	coders := map[string]codec.Coder[V]{"Codec": boxed[V](c), "Coder": codec.CoderFor[V](c)}
 	for name, coder := range coders {
 		t.Run(name, func(t *testing.T) {
 			t.Run("Check", func(t *testing.T) {
@@ -98,7 +98,7 @@ func conform[V any](t *testing.T, coder codec.Coder[V], value V) {
 // AppendError tests that c refuses to encode value, without a panic, and leaves dst as it was.
 func AppendError[V any](t *testing.T, c codec.Codec, value V) {
 	t.Helper()
-	for name, coder := range map[string]codec.Coder[V]{"Codec": boxed[V]{c}, "Coder": codec.CoderFor[V](c)} {
+	for name, coder := range map[string]codec.Coder[V]{"Codec": boxed[V](c), "Coder": codec.CoderFor[V](c)} {
 		out, err := coder.Append([]byte("before"), value)
 		if err == nil || string(out) != "before" {
 			t.Errorf("%s: Append(%v) = %q, %v; want %q and an error", name, value, out, err, "before")
@@ -168,13 +168,14 @@ func allocatedBy(call func()) uint64 {
 }
 
 // boxed is how a codec that is no TypedCodec is used, for all codecs.
-type boxed[V any] struct{ codec codec.Codec }
-
-func (b boxed[V]) Append(dst []byte, value V) ([]byte, error) { return b.codec.Append(dst, value) }
-
-func (b boxed[V]) Decode(src []byte) (value V, err error) {
-	err = b.codec.Decode(src, &value)
-	return value, err
+func boxed[V any](c codec.Codec) codec.Coder[V] {
+	return codec.Coder[V]{
+		Append: func(dst []byte, value V) ([]byte, error) { return c.Append(dst, value) },
+		Decode: func(src []byte) (value V, err error) {
+			err = c.Decode(src, &value)
+			return value, err
+		},
+	}
 }
 
 // Equal reports whether two values are the same after a journey over the wire. It is

@@ -4,22 +4,21 @@ import (
 	"bytes"
 	"encoding/base64"
 	"reflect"
+
+	"github.com/edict-go/edict/codec"
 )
 
 // Coder implements codec.TypedCodec: byte slices that are a command or result of their own need no
 // search for the place where they begin.
 func (jsonCodec) Coder(t reflect.Type) any {
 	if t == reflect.TypeFor[[]byte]() {
-		return bytesCoder{}
+		return codec.Coder[[]byte]{Append: appendBytes, Decode: decodeBytes}
 	}
 	return nil
 }
 
-// bytesCoder writes and reads what encoding/json does for a []byte, a string in base64, without its
-// three passes over it.
-type bytesCoder struct{}
-
-func (bytesCoder) Append(dst []byte, value []byte) ([]byte, error) {
+// appendBytes writes what encoding/json does for a []byte, a string in base64, without its three passes over it.
+func appendBytes(dst []byte, value []byte) ([]byte, error) {
 	if value == nil {
 		return append(dst, "null"...), nil
 	}
@@ -28,7 +27,8 @@ func (bytesCoder) Append(dst []byte, value []byte) ([]byte, error) {
 	return append(dst, '"'), nil
 }
 
-func (bytesCoder) Decode(src []byte) ([]byte, error) {
+// decodeBytes reads what appendBytes writes, and all else that encoding/json takes for a []byte.
+func decodeBytes(src []byte) ([]byte, error) {
 	if last := len(src) - 1; last > 0 && src[0] == '"' && src[last] == '"' {
 		text := src[1:last]
 		value := make([]byte, base64.StdEncoding.DecodedLen(len(text)))

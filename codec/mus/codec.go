@@ -15,20 +15,13 @@ import (
 
 // Codec encodes the types that it was made for. It is immutable.
 type Codec struct {
-	types map[reflect.Type]entry
-}
-
-// entry is one type's coder, for use without the type parameter.
-type entry interface {
-	check() error
-	appendAny(dst []byte, value any) ([]byte, error)
-	decodeAny(src []byte, target any) error
+	types map[reflect.Type]*entry
 }
 
 // Type is a Go type with its serializer. See [For] and [Generated].
 type Type struct {
-	value, pointer        reflect.Type
-	valueCoder, pointerTo entry
+	value, pointer           reflect.Type
+	valueEntry, pointerEntry *entry
 }
 
 // New returns a codec for the given types, for pointers to them, and for the basic types.
@@ -55,13 +48,13 @@ func Join(codecs ...*Codec) *Codec {
 }
 
 func (c *Codec) add(t Type) {
-	c.types[t.value] = t.valueCoder
-	c.types[t.pointer] = t.pointerTo
+	c.types[t.value] = t.valueEntry
+	c.types[t.pointer] = t.pointerEntry
 }
 
 // basic holds what every codec knows.
-var basic = func() map[reflect.Type]entry {
-	c := &Codec{types: map[reflect.Type]entry{}}
+var basic = func() map[reflect.Type]*entry {
+	c := &Codec{types: map[reflect.Type]*entry{}}
 	for _, t := range []Type{
 		Generated(ord.Bool), Generated(String), Generated(Bytes),
 		Generated(varint.Int), Generated(varint.Int8), Generated(varint.Int16),
@@ -88,7 +81,7 @@ func (c *Codec) Check(t reflect.Type) error {
 	if !ok {
 		return c.unknown(t)
 	}
-	return entry.check()
+	return entry.problem
 }
 
 func (c *Codec) unknown(t reflect.Type) error {
@@ -132,7 +125,7 @@ func (c *Codec) Decode(src []byte, target any) error {
 // Coder returns the codec.Coder[V] for the type V that t describes, or nil if c does not know it.
 func (c *Codec) Coder(t reflect.Type) any {
 	if entry, ok := c.types[t]; ok {
-		return entry
+		return entry.coder
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	musgo "github.com/mus-format/mus-go"
 
+	"github.com/edict-go/edict/codec"
 	"github.com/edict-go/edict/codec/internal/guard"
 )
 
@@ -15,13 +16,15 @@ var errTrailing = errors.New("mus: more bytes after the value")
 
 // Generated returns the type V with a serializer that edict-gen wrote, or that musgen-go wrote with
 // its default options: what it reads must follow from the Go type. See [For] for all others.
-func Generated[V any](serializer musgo.Serializer[V]) Type {
+func Generated[V any, S musgo.Serializer[V]](serializer S) Type {
 	layout, err := layoutOf(reflect.TypeFor[V]())
-	c := &coder[V]{serializer: serializer, unusable: err}
-	if err == nil && layout.guarded {
-		c.validate = layout.validate
+	if err != nil {
+		return unusable[V](err)
 	}
-	return c.asType()
+	if layout.guarded {
+		return usable(serializer, layout.validate)
+	}
+	return usable[V](serializer, nil)
 }
 
 // For returns the type V with a serializer of your own. Its Skip method must go through the same
@@ -32,20 +35,19 @@ func Generated[V any](serializer musgo.Serializer[V]) Type {
 //
 // Recursive types are refused by Check, because nothing bounds how deep a Skip method recurses; the
 // serializers that edict-gen writes have no such restriction.
-func For[V any](serializer musgo.Serializer[V]) Type {
+func For[V any, S musgo.Serializer[V]](serializer S) Type {
 	t := reflect.TypeFor[V]()
-	c := &coder[V]{serializer: serializer}
 	found := survey(t)
 	switch {
 	case found.recursive != nil:
-		c.unusable = fmt.Errorf("mus: %v contains the recursive type %v, and nothing bounds how deep "+
-			"its own serializer goes: let edict-gen write it", t, found.recursive)
+		return unusable[V](fmt.Errorf("mus: %v contains the recursive type %v, and nothing bounds how deep "+
+			"its own serializer goes: let edict-gen write it", t, found.recursive))
 	case found.emptyElement != nil:
-		c.unusable = errEmptyElement(t, found.emptyElement)
+		return unusable[V](errEmptyElement(t, found.emptyElement))
 	case found.sized:
-		c.validate = func(src []byte) error { return skipAll(serializer, src) }
+		return usable[V](serializer, func(src []byte) error { return skipAll(serializer, src) })
 	}
-	return c.asType()
+	return usable[V](serializer, nil)
 }
 
 func skipAll[V any](serializer musgo.Serializer[V], src []byte) error {
@@ -59,114 +61,105 @@ func skipAll[V any](serializer musgo.Serializer[V], src []byte) error {
 	return nil
 }
 
-// coder is the codec.Coder of V.
-type coder[V any] struct {
-	serializer musgo.Serializer[V]
-	validate   func(src []byte) error // before Unmarshal; nil if that is safe on its own
-	unusable   error                  // what Check reports
-}
-
-func (c *coder[V]) asType() Type {
-	return Type{
-		value: reflect.TypeFor[V](), valueCoder: c,
-		pointer: reflect.TypeFor[*V](), pointerTo: &pointerCoder[V]{c},
-	}
-}
-
-func (c *coder[V]) check() error { return c.unusable }
-
-// Append appends the encoding of value, growing dst once.
-func (c *coder[V]) Append(dst []byte, value V) (out []byte, err error) {
-	out = dst // also if the serializer panics
-	defer guard.Recover("mus", &err)
-	if c.unusable != nil {
-		return dst, c.unusable
-	}
-	size := c.serializer.Size(value)
-	grown := slices.Grow(dst, size)[:len(dst)+size]
-	if n := c.serializer.Marshal(value, grown[len(dst):]); n != size {
-		return dst, fmt.Errorf("mus: the serializer of %T wrote %d bytes after announcing %d", value, n, size)
-	}
-	return grown, nil
-}
-
-// Decode decodes the one value that src must hold.
-func (c *coder[V]) Decode(src []byte) (value V, err error) {
-	defer guard.Recover("mus", &err)
-	if c.unusable != nil {
-		return value, c.unusable
-	}
-	if c.validate != nil {
-		if err := c.validate(src); err != nil {
+// usable returns the type V. validate, if not nil, comes before Unmarshal. The serializer is a type parameter because a
+// method that is called through an interface copies a large value once more.
+func usable[V any, S musgo.Serializer[V]](serializer S, validate func(src []byte) error) Type {
+	return typeOf(codec.Coder[V]{
+		// It grows dst once.
+		Append: func(dst []byte, value V) (out []byte, err error) {
+			out = dst // also if the serializer panics
+			defer guard.Recover("mus", &err)
+			size := serializer.Size(value)
+			grown := slices.Grow(dst, size)[:len(dst)+size]
+			if n := serializer.Marshal(value, grown[len(dst):]); n != size {
+				return dst, fmt.Errorf("mus: the serializer of %T wrote %d bytes after announcing %d", value, n, size)
+			}
+			return grown, nil
+		},
+		Decode: func(src []byte) (value V, err error) {
+			defer guard.Recover("mus", &err)
+			if validate != nil {
+				if err := validate(src); err != nil {
+					return value, err
+				}
+			}
+			value, n, err := serializer.Unmarshal(src)
+			if err == nil && n != len(src) {
+				err = errTrailing
+			}
 			return value, err
-		}
-	}
-	value, n, err := c.serializer.Unmarshal(src)
-	if err == nil && n != len(src) {
-		err = errTrailing
-	}
-	return value, err
+		},
+	}, nil)
 }
 
-func (c *coder[V]) appendAny(dst []byte, value any) ([]byte, error) {
-	return c.Append(dst, value.(V))
+// unusable returns the type V, for which Check, Append and Decode return err.
+func unusable[V any](err error) Type {
+	return typeOf(codec.Coder[V]{
+		Append: func(dst []byte, _ V) ([]byte, error) { return dst, err },
+		Decode: func([]byte) (value V, _ error) { return value, err },
+	}, err)
 }
 
-func (c *coder[V]) decodeAny(src []byte, target any) error {
-	value, err := c.Decode(src)
-	if err == nil {
-		*target.(*V) = value
+func typeOf[V any](coder codec.Coder[V], problem error) Type {
+	return Type{
+		value: reflect.TypeFor[V](), valueEntry: newEntry(coder, problem),
+		pointer: reflect.TypeFor[*V](), pointerEntry: newEntry(pointerTo(coder), problem),
 	}
-	return err
 }
 
-// pointerCoder is the codec.Coder of *V, in MUS's own format for pointers: a byte, then the value
-// unless the byte says nil.
-type pointerCoder[V any] struct{ value *coder[V] }
+// entry is one type's coder, for use without the type parameter.
+type entry struct {
+	coder     any   // the codec.Coder
+	problem   error // what Check reports
+	appendAny func(dst []byte, value any) ([]byte, error)
+	decodeAny func(src []byte, target any) error
+}
+
+func newEntry[V any](coder codec.Coder[V], problem error) *entry {
+	return &entry{
+		coder, problem,
+		func(dst []byte, value any) ([]byte, error) { return coder.Append(dst, value.(V)) },
+		func(src []byte, target any) error {
+			value, err := coder.Decode(src)
+			if err == nil {
+				*target.(*V) = value
+			}
+			return err
+		},
+	}
+}
 
 const (
 	notNil = 0
 	isNil  = 1
 )
 
-func (c *pointerCoder[V]) check() error { return c.value.unusable }
-
-func (c *pointerCoder[V]) Append(dst []byte, value *V) ([]byte, error) {
-	if c.value.unusable != nil {
-		return dst, c.value.unusable
+// pointerTo returns the codec.Coder of *V, in MUS's own format for pointers: a byte, then the value
+// unless the byte says nil.
+func pointerTo[V any](of codec.Coder[V]) codec.Coder[*V] {
+	return codec.Coder[*V]{
+		Append: func(dst []byte, value *V) ([]byte, error) {
+			if value == nil {
+				return append(dst, isNil), nil
+			}
+			out, err := of.Append(append(dst, notNil), *value)
+			if err != nil {
+				return dst, err
+			}
+			return out, nil
+		},
+		Decode: func(src []byte) (*V, error) {
+			switch {
+			case len(src) == 1 && src[0] == isNil:
+				return nil, nil
+			case len(src) == 0 || src[0] != notNil:
+				return nil, errors.New("mus: neither a pointer nor nil")
+			}
+			value, err := of.Decode(src[1:])
+			if err != nil {
+				return nil, err
+			}
+			return &value, nil
+		},
 	}
-	if value == nil {
-		return append(dst, isNil), nil
-	}
-	out, err := c.value.Append(append(dst, notNil), *value)
-	if err != nil {
-		return dst, err
-	}
-	return out, nil
-}
-
-func (c *pointerCoder[V]) Decode(src []byte) (*V, error) {
-	switch {
-	case len(src) == 1 && src[0] == isNil:
-		return nil, c.value.unusable
-	case len(src) == 0 || src[0] != notNil:
-		return nil, errors.New("mus: neither a pointer nor nil")
-	}
-	value, err := c.value.Decode(src[1:])
-	if err != nil {
-		return nil, err
-	}
-	return &value, nil
-}
-
-func (c *pointerCoder[V]) appendAny(dst []byte, value any) ([]byte, error) {
-	return c.Append(dst, value.(*V))
-}
-
-func (c *pointerCoder[V]) decodeAny(src []byte, target any) error {
-	value, err := c.Decode(src)
-	if err == nil {
-		*target.(**V) = value
-	}
-	return err
 }
