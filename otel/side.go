@@ -241,11 +241,13 @@ func (s *side) end(ctx context.Context, c *command, span trace.Span, end edict.C
 	if durations != nil {
 		r.exemplify(durations, end.Took, span)
 	}
-	span.SetAttributes(r.attributes...)
-	span.SetAttributes(requestSizeKey.Int64(end.RequestBytes), responseSizeKey.Int64(end.ResponseBytes))
+	attributes := make([]attribute.KeyValue, len(r.attributes), len(r.attributes)+3)
+	copy(attributes, r.attributes)
+	attributes = append(attributes, requestSizeKey.Int64(end.RequestBytes), responseSizeKey.Int64(end.ResponseBytes))
 	if end.Resent > 0 {
-		span.SetAttributes(resentKey.Int(end.Resent))
+		attributes = append(attributes, resentKey.Int(end.Resent))
 	}
+	span.SetAttributes(attributes...)
 	if r.failed && end.Err != errLeft {
 		span.SetStatus(codes.Error, codeNames[known(code)])
 	}
