@@ -131,22 +131,18 @@ func (t *task) replayable(record *core.Record) error {
 	return nil
 }
 
-// recordedFrame returns the frame that ends a call whose command was executed before.
-func (t *task) recordedFrame() core.Frame {
+// fillRecorded fills in the frame that ends a call whose command was executed before.
+func (t *task) fillRecorded(frame *core.Frame) {
 	record := t.number.recorded
-	frame := core.Frame{
-		Kind: record.Kind, Flags: record.Flags, Metadata: record.Metadata, Body: record.Body,
-		Sequence: t.ctx.sequence, Bulk: t.ctx.is&isBulk != 0,
+	if record.Kind != core.KindError {
+		if err := t.replayable(record); err != nil {
+			e := core.AsError(err)
+			e.Outcome = core.Executed
+			frame.Kind, frame.Body = core.KindError, core.AppendError(nil, e)
+			return
+		}
 	}
-	if record.Kind == core.KindError {
-		return frame
-	}
-	if err := t.replayable(record); err != nil {
-		e := core.AsError(err)
-		e.Outcome = core.Executed
-		return core.Frame{Kind: core.KindError, Sequence: t.ctx.sequence, Body: core.AppendError(nil, e)}
-	}
-	return frame
+	frame.Kind, frame.Flags, frame.Metadata, frame.Body = record.Kind, record.Flags, record.Metadata, record.Body
 }
 
 // identify takes the proof of who the client is. It is checked here, on the read loop, which costs some 50 µs once per

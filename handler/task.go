@@ -193,14 +193,14 @@ func (t *task) end(err error) {
 		err = before // results may have been dropped, so it must not look complete
 	}
 	ctx.dropInputs()
-	var frame core.Frame
+	frame := core.Frame{Sequence: ctx.sequence, Bulk: ctx.is&isBulk != 0}
 	switch {
 	case t.number == nil:
-		frame = t.lastFrame(err, before, response)
+		t.fill(&frame, err, before, response)
 	case t.number.recorded != nil && err == nil:
-		frame = t.recordedFrame()
+		t.fillRecorded(&frame)
 	default:
-		frame = t.lastFrame(err, before, response)
+		t.fill(&frame, err, before, response)
 		t.endNumbered(&frame)
 	}
 	if t.turn != nil {
@@ -226,10 +226,9 @@ func (t *task) end(err error) {
 	t.recycle()
 }
 
-// lastFrame returns the frame that ends the call. before is with what the context had ended before Exec
-// did, nil if it had not.
-func (t *task) lastFrame(err, before error, response core.Metadata) core.Frame {
-	frame := core.Frame{Sequence: t.ctx.sequence, Bulk: t.ctx.is&isBulk != 0}
+// fill fills in the frame that ends the call. before is with what the context had ended before Exec did, nil
+// if it had not.
+func (t *task) fill(frame *core.Frame, err, before error, response core.Metadata) {
 	if len(response) > 0 {
 		encoded, metadataErr := core.AppendMetadata(nil, response)
 		if metadataErr == nil {
@@ -257,7 +256,6 @@ func (t *task) lastFrame(err, before error, response core.Metadata) core.Frame {
 	default:
 		frame.Kind = core.KindEnd
 	}
-	return frame
 }
 
 // maxMessage bounds the text of an error on the wire.
