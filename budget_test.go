@@ -125,8 +125,10 @@ func spent(t *testing.T, client *edict.Client[*echo.Receiver]) (allocations floa
 // quiet is a monitor that does nothing.
 type quiet struct{}
 
-func (quiet) Begin(context.Context, edict.CallBegin) edict.Beginning { return edict.Beginning{} }
-func (quiet) End(edict.CallEnd)                                      {}
+func (quiet) Begin(context.Context, edict.CallBegin) (intercept context.Context, metadata []byte) {
+	return nil, nil
+}
+func (quiet) End(edict.CallEnd) {}
 
 // A monitor costs no allocation.
 func TestMonitorsBudget(t *testing.T) {

@@ -15,7 +15,7 @@ type ClientMonitor struct {
 	// Command returns what is told of the calls of the command with a name. It may be called again for the same name, and
 	// should then return the same.
 	Command func(name string) CommandMonitor
-	// Intercept surrounds the calls whose Beginning says so. nil does nothing about them.
+	// Intercept surrounds the calls for which Begin has returned a context. nil does nothing about them.
 	Intercept ClientInterceptor
 }
 
@@ -24,9 +24,6 @@ type CommandMonitor = core.CommandMonitor
 
 // CallBegin is what is known of a call that begins. See [core.CallBegin].
 type CallBegin = core.CallBegin
-
-// Beginning is what a CommandMonitor wants of a call. See [core.Beginning].
-type Beginning = core.Beginning
 
 // CallEnd is how a call has ended. See [core.CallEnd].
 type CallEnd = core.CallEnd
@@ -62,18 +59,15 @@ func WithServerMonitor(monitor ServerMonitor) ServerOption {
 func (m *ClientMonitor) Interceptor() ClientInterceptor {
 	return func(ctx context.Context, call *ClientCall, next ClientNext) (Exchange, error) {
 		monitor := m.Command(call.Name)
-		begin := monitor.Begin(ctx, CallBegin{Described: len(call.metadata) > 0 || call.set != nil})
-		if !begin.Intercept {
-			call.add(begin.Metadata)
-			return monitored(ctx, monitor, call, next)
+		intercept, metadata := monitor.Begin(ctx, CallBegin{Described: len(call.metadata) > 0 || call.set != nil})
+		switch {
+		case intercept != nil && m.Intercept != nil:
+			return m.Intercept(intercept, call, next)
+		case intercept != nil:
+			return next(intercept, call)
 		}
-		if begin.Context != nil {
-			ctx = begin.Context
-		}
-		if m.Intercept == nil {
-			return next(ctx, call)
-		}
-		return m.Intercept(ctx, call, next)
+		call.add(metadata)
+		return monitored(ctx, monitor, call, next)
 	}
 }
 
@@ -147,23 +141,20 @@ func (c *Client[T]) startMonitored(ctx context.Context, index int, call *Request
 		options = &core.NoOptions
 	}
 	monitor := c.monitors[index]
-	begin := monitor.Begin(ctx, CallBegin{Described: len(options.Metadata) > 0})
-	if begin.Intercept {
-		if begin.Context != nil {
-			ctx = begin.Context
-		}
-		return c.around(ctx, c.intercepted(index, call))
+	intercept, metadata := monitor.Begin(ctx, CallBegin{Described: len(options.Metadata) > 0})
+	if intercept != nil {
+		return c.around(intercept, c.intercepted(index, call))
 	}
 	if c.start != nil {
 		intercepted := c.intercepted(index, call)
-		intercepted.add(begin.Metadata)
+		intercepted.add(metadata)
 		return monitored(ctx, monitor, intercepted, c.start)
 	}
 	began, returned := core.Now(), false
 	defer func() { tellFailure(monitor, began, returned, err) }()
 	exchange, err = c.life.start(ctx, &request{
 		index: index, command: call.Command, stream: call.Stream, inputs: call.Inputs, options: options,
-		encoded: begin.Metadata, monitor: monitor, began: began,
+		encoded: metadata, monitor: monitor, began: began,
 	})
 	returned = true
 	return exchange, err

@@ -18,7 +18,7 @@ import (
 
 // ledger is a monitor that keeps what it is told.
 type ledger struct {
-	begin func(ctx context.Context, name string, call edict.CallBegin) edict.Beginning // nil: to be told of all
+	begin func(ctx context.Context, name string, call edict.CallBegin) (context.Context, []byte) // nil: to be told of all
 
 	mu    sync.Mutex // guards the following
 	begun map[string]int
@@ -34,7 +34,7 @@ type page struct {
 	name   string
 }
 
-func (p *page) Begin(ctx context.Context, call edict.CallBegin) edict.Beginning {
+func (p *page) Begin(ctx context.Context, call edict.CallBegin) (intercept context.Context, metadata []byte) {
 	l := p.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -43,7 +43,7 @@ func (p *page) Begin(ctx context.Context, call edict.CallBegin) edict.Beginning 
 	}
 	l.begun[p.name]++
 	if l.begin == nil {
-		return edict.Beginning{}
+		return nil, nil
 	}
 	return l.begin(ctx, p.name, call)
 }
@@ -274,11 +274,11 @@ func TestMonitorsIntercept(t *testing.T) {
 				defer mu.Unlock()
 				story = append(story, fmt.Sprintf("%s %v", what, ctx.Value(key{})))
 			}
-			chooseMarked := func(ctx context.Context, _ string, call edict.CallBegin) edict.Beginning {
+			chooseMarked := func(ctx context.Context, _ string, call edict.CallBegin) (context.Context, []byte) {
 				if !call.Described {
-					return edict.Beginning{}
+					return nil, nil
 				}
-				return edict.Beginning{Intercept: true, Context: context.WithValue(ctx, key{}, "begun")}
+				return context.WithValue(ctx, key{}, "begun"), nil
 			}
 			onClient, onServer := ledger{begin: chooseMarked}, ledger{begin: chooseMarked}
 			monitorServer := edict.WithServerMonitor(edict.ServerMonitor{
@@ -338,13 +338,13 @@ func TestMonitorsIntercept(t *testing.T) {
 // What a monitor adds to the metadata of a call comes to the server, beside what the caller sends, and the server's sees it encoded.
 func TestMonitorsMetadata(t *testing.T) {
 	added := core.SetEncodedMetadata(nil, "question", "of the monitor")
-	onClient := ledger{begin: func(context.Context, string, edict.CallBegin) edict.Beginning {
-		return edict.Beginning{Metadata: added}
+	onClient := ledger{begin: func(context.Context, string, edict.CallBegin) (context.Context, []byte) {
+		return nil, added
 	}}
 	seen := ""
-	onServer := ledger{begin: func(_ context.Context, _ string, call edict.CallBegin) edict.Beginning {
+	onServer := ledger{begin: func(_ context.Context, _ string, call edict.CallBegin) (context.Context, []byte) {
 		seen = string(core.FindMetadata(call.Metadata, "question"))
-		return edict.Beginning{}
+		return nil, nil
 	}}
 	for _, options := range [][]edict.DialOption{nil, {edict.WithClientInterceptors(
 		func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {

@@ -10,9 +10,13 @@ import (
 // each that it begins, and how it has ended. It is for metrics of calls that take microseconds. Its methods are
 // called by the goroutine that has the call, of which there are many: they must be quick.
 type CommandMonitor interface {
-	// Begin is told that a call begins, and says what else there is to do about it.
-	Begin(ctx context.Context, call CallBegin) Beginning
-	// End is told how a call has ended, once, unless its Beginning had Intercept.
+	// Begin is told that a call begins. If it returns a context the call goes through the Intercept of the Monitor, with that, and
+	// there is no End. metadata is, on a client, what is to go with the command beside what the caller sends, if it is not
+	// intercepted: encoded as SetEncodedMetadata does that, and not changed any more.
+	//
+	// So a monitor that only counts returns nil, nil.
+	Begin(ctx context.Context, call CallBegin) (intercept context.Context, metadata []byte)
+	// End is told, once, how a call has ended for which Begin has returned no context.
 	End(call CallEnd)
 }
 
@@ -21,16 +25,6 @@ type CallBegin struct {
 	// Described reports whether metadata goes or came with the command.
 	Described bool
 	// Metadata is, on a server, what came, encoded: FindMetadata finds a value in it. It must not be changed, nor be kept.
-	Metadata []byte
-}
-
-// Beginning is what a CommandMonitor wants of a call that begins. The zero Beginning is to be told of its end.
-type Beginning struct {
-	// Intercept lets the call go through the Intercept of the Monitor, instead of telling its end, with Context if that is not nil.
-	Intercept bool
-	Context   context.Context
-	// Metadata is, on a client, what is to go with the command beside what the caller sends, encoded as SetEncodedMetadata
-	// does that. It must not be changed any more.
 	Metadata []byte
 }
 

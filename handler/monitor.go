@@ -15,7 +15,7 @@ type Monitor struct {
 	// Command returns what is told of the commands with a name, one that the server knows. It may be called again for the same name, and
 	// should then return the same.
 	Command func(name string) core.CommandMonitor
-	// Intercept surrounds the commands whose Beginning says so. nil does nothing about them.
+	// Intercept surrounds the commands for which Begin has returned a context. nil does nothing about them.
 	Intercept Interceptor
 	// Value, if not nil, makes what the context of a command that is not intercepted has for Key: when somebody asks for it, and then
 	// once for each command.
@@ -27,14 +27,12 @@ type Monitor struct {
 func (m *Monitor) Interceptor() Interceptor {
 	return func(ctx context.Context, call *Call, next func(context.Context) error) (err error) {
 		monitor := m.Command(call.Name)
-		if begin := monitor.Begin(ctx, core.CallBegin{Described: call.HasMetadata(), Metadata: call.encoded()}); begin.Intercept {
-			if begin.Context != nil {
-				ctx = begin.Context
-			}
-			if m.Intercept == nil {
-				return next(ctx)
-			}
-			return m.Intercept(ctx, call, next)
+		intercept, _ := monitor.Begin(ctx, core.CallBegin{Described: call.HasMetadata(), Metadata: call.encoded()})
+		switch {
+		case intercept != nil && m.Intercept != nil:
+			return m.Intercept(intercept, call, next)
+		case intercept != nil:
+			return next(intercept)
 		}
 		if m.Value != nil {
 			if value := m.Value(call.Scope); value != nil {
@@ -105,13 +103,9 @@ func (t *task) askMonitor() {
 		call.Metadata = t.ctx.extra.metadata // constant
 	}
 	monitor := t.connection.monitors[t.ctx.command]
-	begin := monitor.Begin((*unmonitoredContext)(t.ctx), call)
-	if !begin.Intercept {
+	if t.interceptWith, _ = monitor.Begin((*unmonitoredContext)(t.ctx), call); t.interceptWith == nil {
 		t.monitor = monitor
 		return
-	}
-	if t.interceptWith = begin.Context; t.interceptWith == nil {
-		t.interceptWith = (*unmonitoredContext)(t.ctx)
 	}
 	if t.call == nil {
 		t.call = new(Call)

@@ -32,18 +32,18 @@ func (t *Telemetry) ClientInterceptor() edict.ClientInterceptor {
 }
 
 // beginClient begins a call. If it has no span that is recorded it is only counted, and the server told of its trace.
-func (s *side) beginClient(ctx context.Context, c *command, call edict.CallBegin) edict.Beginning {
+func (s *side) beginClient(ctx context.Context, c *command, call edict.CallBegin) (intercept context.Context, metadata []byte) {
 	ctx, span, traced := s.begin(ctx, c)
 	isRecorded := span != nil && span.IsRecording()
 	if !isRecorded && s.telemetry.settings.onlyBaggage && baggage.FromContext(ctx).Len() == 0 {
 		if !traced {
-			return edict.Beginning{}
+			return nil, nil
 		}
 		if parent, ok := traceparent(ctx); ok && !call.Described {
-			return edict.Beginning{Metadata: parent}
+			return nil, parent
 		}
 	}
-	return edict.Beginning{Intercept: true, Context: &begunContext{ctx, span, traced}}
+	return &begunContext{ctx, span, traced}, nil
 }
 
 // begunContext is the context that interceptClient gets of beginClient: that of the span.
@@ -165,7 +165,7 @@ func (e *clientExchange) finish(end edict.CallEnd) {
 		return
 	}
 	end.Took = core.Now() - e.began
-	e.side.end(e.ctx, e.command, e.span, end)
+	e.side.end(e.ctx, e.command, e.span, &end)
 }
 
 // clientCarrier lets a propagator write to the metadata of a command. It is a propagation.TextMapCarrier.

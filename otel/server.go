@@ -89,7 +89,7 @@ func (s *side) interceptServer(ctx context.Context, call *edict.ServerCall, next
 		if recorded != nil && !call.Begun() {
 			outcome = edict.Refused
 		}
-		s.end(recordWith, c, span, edict.CallEnd{Took: call.Age(), Err: recorded, Outcome: outcome, CallStats: call.Stats()})
+		s.end(recordWith, c, span, &edict.CallEnd{Took: call.Age(), Err: recorded, Outcome: outcome, CallStats: call.Stats()})
 	}()
 	err = next(ctx)
 	returned = true

@@ -44,19 +44,19 @@ type command struct {
 }
 
 // Begin implements edict.CommandMonitor.
-func (c *command) Begin(ctx context.Context, call edict.CallBegin) edict.Beginning {
+func (c *command) Begin(ctx context.Context, call edict.CallBegin) (intercept context.Context, metadata []byte) {
 	if c.side.kind == trace.SpanKindClient {
 		return c.side.beginClient(ctx, c, call)
 	}
 	if !c.side.leavesAlone(ctx, call) {
-		return edict.Beginning{Intercept: true}
+		return ctx, nil
 	}
 	c.begins()
-	return edict.Beginning{}
+	return nil, nil
 }
 
 // End implements edict.CommandMonitor.
-func (c *command) End(end edict.CallEnd) { c.side.end(context.Background(), c, nil, end) }
+func (c *command) End(end edict.CallEnd) { c.side.end(context.Background(), c, nil, &end) }
 
 // begins counts a command that begins to run, if this is a server; end counts it out.
 func (c *command) begins() {
@@ -219,11 +219,11 @@ func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span t
 func (s *settings) tossCoin() bool { return !s.withoutRoots && rand.Uint32() <= s.ratio }
 
 // end records how a call has ended. span is nil if it has none.
-func (s *side) end(ctx context.Context, c *command, span trace.Span, end edict.CallEnd) {
+func (s *side) end(ctx context.Context, c *command, span trace.Span, end *edict.CallEnd) {
 	code := edict.CodeOf(end.Err)
 	r := c.result(s, code, end.Outcome)
 	durations := s.telemetry.settings.durations
-	r.add(durations, &end)
+	r.add(durations, end)
 	if durations == nil {
 		s.duration.Record(ctx, end.Took.Seconds(), r.record...)
 	}
