@@ -49,15 +49,24 @@ var processBegan = time.Now()
 
 // tellEnd tells the call's monitor how it has ended, when its caller closes it.
 func (c *call) tellEnd() {
-	end := CallEnd{Took: Now() - c.started, Outcome: Executed, CallStats: c.CallStats()}
+	err, outcome := c.failed, Executed
 	switch {
-	case c.failed == io.EOF, c.failed == nil && c.sawEnd && !c.Stream:
-	case c.failed != nil:
-		end.Err, end.Outcome = c.failed, OutcomeOf(c.failed)
-	default:
-		end.Err, end.Outcome = errNotTaken, OutcomeUnknown
+	case err == io.EOF:
+		err = nil
+	case err != nil:
+		outcome = OutcomeOf(err)
+	case c.Stream || !c.sawEnd:
+		err, outcome = errNotTaken, OutcomeUnknown
 	}
-	c.monitor.End(end)
+	request := int64(c.sent)
+	if c.sending != nil {
+		request += c.sending.sent.Load()
+	}
+	// Put together here, for to copy what was just stored costs more than all else of this.
+	c.monitor.End(CallEnd{
+		Took: Now() - c.started, Err: err, Outcome: outcome,
+		CallStats: CallStats{RequestBytes: request, ResponseBytes: int64(c.got)},
+	})
 }
 
 // errNotTaken is how a call ends for its monitor whose caller has not taken all of its results.

@@ -220,16 +220,15 @@ func (c *commandContext) cancel(with ending) {
 }
 
 // sizes returns those of a command whose encoding had received bytes, and its one result, if there is one, replied bytes.
-func (c *commandContext) sizes(received, replied int) core.CallStats {
-	stats := core.CallStats{RequestBytes: int64(received), ResponseBytes: int64(replied)}
+func (c *commandContext) sizes(received, replied int) (request, response int64) {
+	request, response = int64(received), int64(replied)
 	if c.is&isStream == 0 {
-		return stats
+		return request, response
 	}
-	stats.ResponseBytes += c.extra.sent.Load()
 	if c.extra.inputs != nil {
-		stats.RequestBytes += c.extra.inputs.taken.Load()
+		request += c.extra.inputs.taken.Load()
 	}
-	return stats
+	return request, response + c.extra.sent.Load()
 }
 
 // Peer implements core.Scope.

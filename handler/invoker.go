@@ -105,7 +105,8 @@ func (c *Call) Begun() bool { return c.begun }
 // Stats returns the sizes of the command with the inputs taken, and of the results. For after next has returned.
 func (c *Call) Stats() core.CallStats {
 	if ctx := c.context(); ctx != nil {
-		return ctx.sizes(c.received, c.replied)
+		request, response := ctx.sizes(c.received, c.replied)
+		return core.CallStats{RequestBytes: request, ResponseBytes: response}
 	}
 	return core.CallStats{}
 }

@@ -114,13 +114,16 @@ func (t *task) askMonitor() {
 
 // tellMonitor tells the command's monitor how it has ended.
 func (t *task) tellMonitor(failed bool) {
-	end := core.CallEnd{
-		Took: t.connection.invoker.now() - t.came, Outcome: core.Executed, CallStats: t.ctx.sizes(t.size, t.result),
-	}
+	var err error
 	if failed {
-		end.Err, end.Outcome = t.told, outcomeOf(t.told, t.begun)
+		err = t.told
 	}
-	t.monitor.End(end)
+	request, response := t.ctx.sizes(t.size, t.result)
+	// Put together here, for to copy what was just stored costs more than all else of this.
+	t.monitor.End(core.CallEnd{
+		Took: t.connection.invoker.now() - t.came, Err: err, Outcome: outcomeOf(err, t.begun),
+		CallStats: core.CallStats{RequestBytes: request, ResponseBytes: response},
+	})
 }
 
 // unmonitoredContext is the context of a command without what its Monitor adds. That is what the Monitor itself sees.
