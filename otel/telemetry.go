@@ -84,8 +84,8 @@ func WithUnsampledParents() Option { return func(s *settings) { s.unsampledParen
 func WithoutRoots() Option { return func(s *settings) { s.withoutRoots = true } }
 
 // WithRatio begins a trace for that share of the calls that belong to none, 0 to 1, and asks the sampler about those only: it
-// should take them all, as sdktrace.ParentBased(sdktrace.AlwaysSample()) does. The other ones cost a third of what they
-// cost otherwise: they have no span, and nothing is added to their metadata but baggage.
+// should take them all, as sdktrace.ParentBased(sdktrace.AlwaysSample()) does. The other ones are only
+// counted: they have no span, and nothing is added to their metadata but baggage.
 //
 // So a server begins no trace with WithRatio: what comes without one is what its caller has decided against, and that
 // holds for all that follows from it. Give it to both sides, or to none. A server some of whose clients have
