@@ -101,14 +101,14 @@ func monitored(ctx context.Context, monitor CommandMonitor, call *ClientCall, ne
 func tellFailure(monitor CommandMonitor, began time.Duration, returned bool, err error) {
 	switch {
 	case !returned:
-		monitor.End(callEnd(began, errNotEncoded, CallStats{}))
+		monitor.End(callEnd(began, errPanicked, CallStats{}))
 	case err != nil:
 		monitor.End(callEnd(began, err, CallStats{}))
 	}
 }
 
-// errNotEncoded is how a call ends for its monitor whose command has panicked when it was encoded.
-var errNotEncoded error = &Error{Code: Internal, Outcome: NotSent, Message: "the encoding of the command has panicked"}
+// errPanicked is how a call ends for its monitor whose command or context has panicked before it was sent.
+var errPanicked error = &Error{Code: Internal, Outcome: NotSent, Message: "a panic before the command was sent"}
 
 // callEnd describes the end of a call that began at began.
 func callEnd(began time.Duration, err error, stats CallStats) CallEnd {

@@ -217,6 +217,25 @@ func TestMonitorOfAStreamThatIsLeft(t *testing.T) {
 	}
 }
 
+// So is one whose results have all been taken, but for the end, which has come too.
+func TestMonitorOfAStreamThatIsLeftAtItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var onClient ledger
+		client := serve(t).client(edict.WithClientMonitor(edict.ClientMonitor{Command: onClient.of}))
+		invocation, err := edict.StartStream(t.Context(), client, count{To: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // all has come
+		for range invocation.Results() {
+			break
+		}
+		if got := onClient.take(t); !reflect.DeepEqual(got, []string{"count: canceled, unknown, 21, 1"}) {
+			t.Errorf("told: %q", got)
+		}
+	})
+}
+
 // dialTo returns a client of a server, over a listener in memory. Both end with the test.
 func dialTo[T any](t *testing.T, server *edict.Server, commands *edict.Registry[T], options ...edict.DialOption) *edict.Client[T] {
 	t.Helper()
@@ -235,6 +254,31 @@ func dialTo[T any](t *testing.T, server *edict.Server, commands *edict.Registry[
 		<-served
 	})
 	return client
+}
+
+// panicky is a context that panics when a call asks for its deadline.
+type panicky struct{ context.Context }
+
+func (panicky) Deadline() (time.Time, bool) { panic("of the context") }
+
+// A call that ends in a panic of its caller's code, before it is sent, has ended.
+func TestMonitorOfAPanicOfTheCaller(t *testing.T) {
+	for _, options := range [][]edict.DialOption{nil, {edict.WithClientInterceptors(
+		func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) { return next(ctx, call) })}} {
+		var onClient ledger
+		client := serve(t).client(append([]edict.DialOption{edict.WithClientMonitor(edict.ClientMonitor{Command: onClient.of})}, options...)...)
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			_, _ = edict.Call(panicky{t.Context()}, client, add{})
+		}()
+		if got := onClient.take(t); !reflect.DeepEqual(got, []string{"add: internal, not sent, 0, 0"}) {
+			t.Errorf("told: %q", got)
+		}
+	}
 }
 
 // What can't be encoded is told on the client; what can't be decoded there too, but not on the server, where no interceptor sees it.

@@ -11,8 +11,8 @@ import (
 // called by the goroutine that has the call, of which there are many: they must be quick.
 type CommandMonitor interface {
 	// Begin is told that a call begins. If it returns a context the call goes through the Intercept of the Monitor, with that, and
-	// there is no End. metadata is, on a client, what is to go with the command beside what the caller sends, if it is not
-	// intercepted: encoded as SetEncodedMetadata does that, and not changed any more.
+	// there is no End. metadata is, on a client, what is to go with the command before what the caller sends, if it is not
+	// intercepted: encoded as SetEncodedMetadata does that, and not changed any more. The first value of a key counts.
 	//
 	// So a monitor that only counts returns nil, nil.
 	Begin(ctx context.Context, call CallBegin) (intercept context.Context, metadata []byte)

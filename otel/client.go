@@ -32,14 +32,14 @@ func (t *Telemetry) ClientInterceptor() edict.ClientInterceptor {
 }
 
 // beginClient begins a call. If it has no span that is recorded it is only counted, and the server told of its trace.
-func (s *side) beginClient(ctx context.Context, c *command, call edict.CallBegin) (intercept context.Context, metadata []byte) {
+func (s *side) beginClient(ctx context.Context, c *command) (intercept context.Context, metadata []byte) {
 	ctx, span, traced := s.begin(ctx, c)
 	isRecorded := span != nil && span.IsRecording()
 	if !isRecorded && s.telemetry.settings.onlyBaggage && baggage.FromContext(ctx).Len() == 0 {
 		if !traced {
 			return nil, nil
 		}
-		if parent, ok := traceparent(ctx); ok && !call.Described {
+		if parent, ok := traceparent(ctx); ok {
 			return nil, parent
 		}
 	}

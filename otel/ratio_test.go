@@ -134,7 +134,13 @@ func TestTheParentOfTheUnsampled(t *testing.T) {
 					}
 					ctx = baggage.ContextWithBaggage(ctx, bag)
 				}
-				if _, err := edict.Call(ctx, b.client(c.telemetry.ClientOption()), add{2, 3}); err != nil {
+				client := b.client(c.telemetry.ClientOption())
+				if _, err := edict.Call(ctx, client, add{2, 3}); err != nil {
+					t.Fatal(err)
+				}
+				// What a caller sends under the same key does not count.
+				own := edict.Metadata{"traceparent": {"00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-01"}}
+				if _, err := edict.Call(ctx, client, add{2, 3}, edict.WithMetadata(own)); err != nil {
 					t.Fatal(err)
 				}
 				b.end()
@@ -143,7 +149,7 @@ func TestTheParentOfTheUnsampled(t *testing.T) {
 						t.Errorf("in Exec there is %+v, want %+v", of, outside)
 					}
 				}
-				if spans := c.spans.GetSpans(); len(inside) != 2 || len(spans) > 0 {
+				if spans := c.spans.GetSpans(); len(inside) != 4 || len(spans) > 0 {
 					t.Errorf("%d looks, %d spans", len(inside), len(spans))
 				}
 			})

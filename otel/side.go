@@ -46,7 +46,7 @@ type command struct {
 // Begin implements edict.CommandMonitor.
 func (c *command) Begin(ctx context.Context, call edict.CallBegin) (intercept context.Context, metadata []byte) {
 	if c.side.kind == trace.SpanKindClient {
-		return c.side.beginClient(ctx, c, call)
+		return c.side.beginClient(ctx, c)
 	}
 	if !c.side.leavesAlone(ctx, call) {
 		return ctx, nil
