@@ -13,7 +13,7 @@ import (
 // it. Whoever cancels a call and drops it, without Receive, is not told of.
 type ClientMonitor struct {
 	// Command returns what is told of the calls of the command with a name. It may be called again for the same name, and
-	// should then return the same.
+	// should then return the same. It must not return nil.
 	Command func(name string) CommandMonitor
 	// Intercept surrounds the calls for which Begin has returned a context. nil does nothing about them.
 	Intercept ClientInterceptor

@@ -13,7 +13,7 @@ import (
 // don't reach it, as they don't reach interceptors.
 type Monitor struct {
 	// Command returns what is told of the commands with a name, one that the server knows. It may be called again for the same name, and
-	// should then return the same.
+	// should then return the same. It must not return nil.
 	Command func(name string) core.CommandMonitor
 	// Intercept surrounds the commands for which Begin has returned a context. nil does nothing about them.
 	Intercept Interceptor
