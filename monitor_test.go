@@ -266,7 +266,9 @@ func (panicky) Deadline() (time.Time, bool) { panic("of the context") }
 // A call that ends in a panic of its caller's code, before it is sent, has ended.
 func TestMonitorOfAPanicOfTheCaller(t *testing.T) {
 	for _, options := range [][]edict.DialOption{nil, {edict.WithClientInterceptors(
-		func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) { return next(ctx, call) })}} {
+		func(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
+			return next(ctx, call)
+		})}} {
 		var onClient ledger
 		client := serve(t).client(append([]edict.DialOption{edict.WithClientMonitor(edict.ClientMonitor{Command: onClient.of})}, options...)...)
 		func() {
