@@ -127,7 +127,6 @@ func (t *task) tellMonitor(failed bool) {
 }
 
 // unmonitoredContext is the context of a command without what its Monitor adds. That is what the Monitor itself sees.
-
 type unmonitoredContext commandContext
 
 func (c *unmonitoredContext) Deadline() (time.Time, bool) { return (*commandContext)(c).Deadline() }
