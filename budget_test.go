@@ -3,6 +3,7 @@
 package edict_test
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"testing"
@@ -119,4 +120,30 @@ func spent(t *testing.T, client *edict.Client[*echo.Receiver]) (allocations floa
 	size = (after.TotalAlloc - before.TotalAlloc) / runs
 	t.Logf("%v allocations, %d bytes", allocations, size)
 	return allocations, size
+}
+
+// quiet is a monitor that does nothing.
+type quiet struct{}
+
+func (quiet) Begin(context.Context, edict.CallBegin) (intercept context.Context, metadata []byte) {
+	return nil, nil
+}
+func (quiet) End(edict.CallEnd) {}
+
+// A monitor costs no allocation.
+func TestMonitorsBudget(t *testing.T) {
+	of := func(string) edict.CommandMonitor { return quiet{} }
+	server := edict.NewServer(&echo.Receiver{}, echo.Commands, edict.WithCodecs(echo.MUS), edict.WithServerMonitor(edict.ServerMonitor{Command: of}))
+	bare := dialTo(t, edict.NewServer(&echo.Receiver{}, echo.Commands, edict.WithCodecs(echo.MUS)), echo.Commands, edict.WithCodecs(echo.MUS))
+	client := dialTo(t, server, echo.Commands, edict.WithCodecs(echo.MUS), edict.WithClientMonitor(edict.ClientMonitor{Command: of}))
+	allocations := func(client *edict.Client[*echo.Receiver]) float64 {
+		return testing.AllocsPerRun(2000, func() {
+			if _, err := edict.Call(t.Context(), client, payload); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if without, with := allocations(bare), allocations(client); with > without+0.5 {
+		t.Errorf("%v allocations without, %v with a monitor", without, with)
+	}
 }

@@ -25,7 +25,9 @@ import (
 // and are sent again where that is safe: docs/connections.md tells all of it.
 type Client[T any] struct {
 	registry *Registry[T]
-	start    ClientNext // the interceptors around send; nil without any
+	start    ClientNext       // the interceptors around send; nil without any
+	monitors []CommandMonitor // by the registry's index; nil without a ClientMonitor
+	around   ClientNext       // its Intercept around start; with monitors
 	life     life
 }
 
@@ -172,6 +174,9 @@ func makeClient[T any](address string, commands *Registry[T], options []DialOpti
 		}
 		c.start = func(ctx context.Context, call *ClientCall) (Exchange, error) { return interceptor(ctx, call, next) }
 	}
+	if settings.monitor != nil {
+		c.beMonitored(settings.monitor)
+	}
 	return c, nil
 }
 
@@ -244,8 +249,11 @@ func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error
 	if !ok {
 		return nil, notRegistered(call.Command)
 	}
+	if c.monitors != nil {
+		return c.startMonitored(ctx, index, &call)
+	}
 	if c.start != nil {
-		return c.intercept(ctx, index, &call)
+		return c.start(ctx, c.intercepted(index, &call))
 	}
 	options := call.Options
 	if options == nil {
@@ -256,15 +264,15 @@ func (c *Client[T]) Start(ctx context.Context, call Request[T]) (Exchange, error
 	})
 }
 
-// intercept starts a call by way of the interceptors.
-func (c *Client[T]) intercept(ctx context.Context, index int, call *Request[T]) (Exchange, error) {
+// intercepted returns a call as the interceptors see it.
+func (c *Client[T]) intercepted(index int, call *Request[T]) *ClientCall {
 	name, _ := c.registry.Describe(index)
 	intercepted := &ClientCall{Name: name, index: int32(index), Command: call.Command, Stream: call.Stream, Inputs: call.Inputs}
 	if o := call.Options; o != nil {
 		intercepted.Bulk, intercepted.FailFast, intercepted.Window, intercepted.metadata = o.Bulk, o.FailFast, o.Window, o.Metadata
 		intercepted.attempts = o.Attempts
 	}
-	return c.start(ctx, intercepted)
+	return intercepted
 }
 
 // send is what the innermost interceptor calls.
@@ -353,14 +361,16 @@ func (c *Client[T]) Close() error { return c.life.close() }
 // the caller is done with it: with nil if the call ended well, with its error if it failed, with one
 // whose code is Canceled if the caller took no more results. For use in a ClientInterceptor.
 func ObserveEnd(call *ClientCall, exchange Exchange, observe func(error)) Exchange {
-	return &observedExchange{Exchange: exchange, stream: call.Stream, err: canceledByCaller(), observe: observe}
+	return &observedExchange{
+		Exchange: exchange, stream: call.Stream, err: canceledByCaller(), observe: func(err error, _ CallStats) { observe(err) },
+	}
 }
 
 type observedExchange struct {
 	Exchange
 	stream  bool
 	err     error // how the call has ended, as far as its results were taken
-	observe func(error)
+	observe func(error, CallStats)
 }
 
 func (o *observedExchange) Receive() (core.Message, error) {
@@ -375,8 +385,9 @@ func (o *observedExchange) Receive() (core.Message, error) {
 }
 
 func (o *observedExchange) Close() {
+	stats := StatsOf(o.Exchange)
 	o.Exchange.Close()
-	o.observe(o.err)
+	o.observe(o.err, stats)
 }
 
 // CallStats implements core.Measured.

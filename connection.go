@@ -60,6 +60,8 @@ type request struct {
 	options        *core.RequestOptions // not nil
 	number         uint64               // for servers with a journal; 0 is none
 	encoded        []byte               // more metadata
+	monitor        CommandMonitor       // is told of the end, unless start fails; nil: nobody
+	began          time.Duration        // as core.Now tells it; with monitor
 }
 
 // begin connects: once, or as long as ctx and the settings allow.
@@ -280,6 +282,7 @@ func (c *connection) start(ctx, waiting context.Context, call *request) (Exchang
 	}
 	return c.engine.Start(ctx, &core.Outgoing{
 		Bound: command, Command: call.command, Options: call.options, Encoded: call.encoded, ID: c.number(call), Waiting: waiting,
+		Monitor: call.monitor, Began: call.began,
 	})
 }
 

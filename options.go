@@ -127,6 +127,7 @@ type dialSettings struct {
 	config       ClientConfig
 	dial         func(ctx context.Context) (net.Conn, error)
 	interceptors []ClientInterceptor
+	monitor      *ClientMonitor // around all interceptors; nil if there is none, or it is one of them
 	// tokenProvider is nil if the client has no token.
 	tokenProvider TokenProvider
 	insecureToken bool
@@ -142,6 +143,7 @@ type serverSettings struct {
 	shared
 	config       ServerConfig
 	interceptors []ServerInterceptor
+	monitor      *ServerMonitor // around all interceptors; nil if there is none, or it is one of them
 	// authenticator is nil if everyone is let in.
 	authenticator Authenticator
 	latencies     bool

@@ -18,6 +18,7 @@ type steadyCall struct {
 	life    *life
 	ctx     context.Context
 	request request
+	monitor CommandMonitor // nil: nobody is to be told of the end
 
 	// Owned by the goroutine that has the call.
 	connection *connection // where it was sent last; nil before
@@ -26,6 +27,7 @@ type steadyCall struct {
 	mayHaveRun bool        // an attempt has ended, and nobody knows whether the command ran
 	copies     bool        // it was sent again after that: some server may come to the first copy much later
 	failed     error       // what Receive returns from now on
+	over       bool        // Receive has returned io.EOF
 	resent     int         // times it was sent again
 
 	mu       sync.Mutex // guards the following; held while the exchange's Cancel runs, which does not wait
@@ -40,7 +42,8 @@ type steadyCall struct {
 
 // startSteady starts a call on the present connection, or the next one.
 func (l *life) startSteady(ctx context.Context, call *request) (Exchange, error) {
-	c := &steadyCall{life: l, ctx: ctx, request: *call, connection: l.present.Load()}
+	c := &steadyCall{life: l, ctx: ctx, request: *call, monitor: call.monitor, connection: l.present.Load()}
+	c.request.monitor = nil // it sees one call, however many times that is sent
 	if l.settings.resume != nil {
 		c.takeNumber()
 	}
@@ -262,6 +265,7 @@ func (c *steadyCall) Receive() (core.Message, error) {
 			return message, nil
 		}
 		if err == io.EOF {
+			c.over = true
 			return message, err
 		}
 		c.failed = c.resume(err)
@@ -340,6 +344,9 @@ func (c *steadyCall) CallStats() CallStats {
 
 // Close implements Exchange.
 func (c *steadyCall) Close() {
+	if c.monitor != nil {
+		c.tellEnd()
+	}
 	c.mu.Lock()
 	exchange := c.exchange
 	c.exchange = nil
@@ -350,6 +357,15 @@ func (c *steadyCall) Close() {
 	if c.mayForget() {
 		c.life.forgetter.forget(c.request.number, c.connection.journal)
 	}
+}
+
+// tellEnd tells the call's monitor how it has ended.
+func (c *steadyCall) tellEnd() {
+	err := c.failed
+	if err == nil && !c.over && (c.request.stream || c.taken == 0) {
+		err = canceledByCaller()
+	}
+	c.monitor.End(callEnd(c.request.began, err, c.CallStats()))
 }
 
 // mayForget reports whether the journal may forget the command. If there are two copies of it, it must not: a server

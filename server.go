@@ -77,7 +77,7 @@ func NewServer[T any](receiver T, commands *Registry[T], options ...ServerOption
 	})
 	s.invoker = handler.NewInvoker(handler.Config{
 		MaxInFlight: config.MaxInFlightServer, IdleWorkers: config.IdleWorkers,
-		Logger: s.settings.log(), Interceptors: s.settings.interceptors,
+		Logger: s.settings.log(), Interceptors: s.settings.interceptors, Monitor: s.settings.monitor,
 		Failures: &s.failures, Latencies: s.settings.latencies,
 	})
 	s.engine = core.NewServer(core.ServerConfig{

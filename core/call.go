@@ -25,8 +25,9 @@ type call struct {
 	done     <-chan struct{} // ctx.Done()
 	sending  *sending        // nil if the command takes no inputs
 	sequence Sequence
-	started  time.Duration // since the client began
-	position Position      // of the COMMAND frame; the reader must not look at it
+	started  time.Duration  // as Now tells it
+	position Position       // of the COMMAND frame; the reader must not look at it
+	monitor  CommandMonitor // nil: nobody is to be told of the end
 
 	// Owned by the caller's goroutine.
 	scratch *Buffer   // to encode the command in
@@ -72,7 +73,9 @@ func (c *Client) newCall(ctx context.Context, out *Outgoing) *call {
 		pooled = &call{client: c, ready: make(chan struct{}, 1)}
 	}
 	pooled.ctx, pooled.done = ctx, ctx.Done()
-	pooled.started = c.now()
+	if pooled.monitor, pooled.started = out.Monitor, out.Began; out.Monitor == nil {
+		pooled.started = Now()
+	}
 	pooled.Bound = out.Bound
 	if out.Inputs != nil {
 		pooled.sending = newSending(ctx, out.Inputs, c.config.InputWindow, out.Options.Bulk)
@@ -655,6 +658,9 @@ func (c *call) Metadata() Metadata {
 func (c *call) Close() {
 	if c.current.buffer != nil {
 		c.current.buffer.Release()
+	}
+	if c.monitor != nil {
+		c.tellEnd()
 	}
 	if c.sawEnd { // most calls; the reader knows nothing of them any more
 		c.client.recycle(c)

@@ -113,6 +113,9 @@ type Outgoing struct {
 	Options *RequestOptions // nil: none
 	ID      uint64          // the command's number for the server's journal; 0 is none
 	Encoded []byte          // more metadata, as SetEncodedMetadata makes it
+	// Monitor, if not nil, is told how the call has ended, unless Start fails. It has begun at Began, as Now tells it.
+	Monitor CommandMonitor
+	Began   time.Duration
 	// Waiting, if not nil, bounds how long Start waits, and nothing else; else Start's context does. It ends when that
 	// does, at the latest.
 	Waiting context.Context

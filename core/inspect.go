@@ -51,7 +51,7 @@ func (c *Client) Calls(visit func(CallSnapshot)) {
 		ctx   context.Context
 	}
 	var calls []found
-	now := c.now()
+	now := Now()
 	c.mu.Lock()
 	for _, s := range c.slots {
 		if s.call == nil {
@@ -72,9 +72,6 @@ func (c *Client) Calls(visit func(CallSnapshot)) {
 		visit(call.stats)
 	}
 }
-
-// now is the time since the client began: quicker to get than time.Now.
-func (c *Client) now() time.Duration { return time.Since(c.keepalive.began) }
 
 // hasResults reports whether there are results that the caller has not taken.
 func (c *call) hasResults() bool {

@@ -111,18 +111,21 @@ func CheckMetadata(src []byte) error {
 }
 
 // LookUpMetadata returns the first value of key, which is in lower case, in what AppendMetadata has encoded, or "".
-func LookUpMetadata(encoded []byte, key string) string {
+func LookUpMetadata(encoded []byte, key string) string { return string(FindMetadata(encoded, key)) }
+
+// FindMetadata is LookUpMetadata without a copy. It returns nil if there is no such key.
+func FindMetadata(encoded []byte, key string) []byte {
 	for len(encoded) > 0 {
 		found, value, rest, ok := cutEntry(encoded)
 		if !ok {
 			break
 		}
 		if string(found) == key {
-			return string(value)
+			return value
 		}
 		encoded = rest
 	}
-	return ""
+	return nil
 }
 
 // SetEncodedMetadata makes values the only ones of key in what AppendMetadata has encoded. It may append to encoded, and

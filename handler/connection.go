@@ -73,6 +73,7 @@ type Connection struct {
 	announce sync.Once // says GOAWAY for Drain; whoever is second waits until it is queued
 
 	latencies   []*core.Histogram            // by the commands' numbers; nil if they are not kept
+	monitors    []core.CommandMonitor        // the same; nil without a Monitor
 	lastFailure atomic.Pointer[core.Failure] // nil: there was none
 
 	mu sync.Mutex // guards the following; held briefly
@@ -114,7 +115,7 @@ func (i *Invoker) NewConnection(transport core.Transport, config ConnectionConfi
 	}
 	c := &Connection{
 		invoker: i, transport: transport, config: config, account: config.Account,
-		stale: true, latencies: i.latenciesOf(&config),
+		stale: true, latencies: i.latenciesOf(&config), monitors: i.monitorsOf(&config),
 	}
 	if budgeted, ok := transport.(core.Budgeted); ok {
 		budgeted.SetBudget(c.account, c.reservedFor)
@@ -270,7 +271,7 @@ func (c *Connection) start(frame *core.Frame) error {
 	}
 	t := tasks.Get().(*task)
 	t.connection, t.cell, t.executor, t.name = c, cell, executor, c.config.Names[frame.Command]
-	if t.Intercepted() {
+	if len(c.invoker.config.Interceptors) > c.invoker.first {
 		both := new(interceptedContext)
 		t.ctx, t.call = &both.commandContext, &both.call
 	} else {

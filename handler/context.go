@@ -68,6 +68,7 @@ type contextExtra struct {
 	id       core.CommandID       // numbered commands only; constant
 	number   *number              // of those, the ones that are remembered; constant
 	sent     atomic.Int64         // bytes of the results of a stream
+	value    *any                 // what the Monitor adds to the context; nil until asked for
 }
 
 // extraWithSpace is a contextExtra with a place for a few metadata, such as a traceparent.
@@ -128,6 +129,9 @@ func (c *commandContext) Err() error {
 func (c *commandContext) Value(key any) any {
 	if key == core.ScopeKey {
 		return core.Scope(c)
+	}
+	if monitor := c.connection.invoker.config.Monitor; monitor != nil && monitor.Value != nil && key == monitor.Key {
+		return c.monitorValue()
 	}
 	return nil
 }
@@ -213,6 +217,18 @@ func (c *commandContext) cancel(with ending) {
 	if turn != nil {
 		c.connection.interrupt(turn)
 	}
+}
+
+// sizes returns those of a command whose encoding had received bytes, and its one result, if there is one, replied bytes.
+func (c *commandContext) sizes(received, replied int) (request, response int64) {
+	request, response = int64(received), int64(replied)
+	if c.is&isStream == 0 {
+		return request, response
+	}
+	if c.extra.inputs != nil {
+		request += c.extra.inputs.taken.Load()
+	}
+	return request, response + c.extra.sent.Load()
 }
 
 // Peer implements core.Scope.

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,15 @@ func (c *Call) MetadataValue(key string) string {
 	return ctx.metadataValue(strings.ToLower(key))
 }
 
+// encoded returns the metadata that came with the command; nil for a fake.
+func (c *Call) encoded() []byte {
+	ctx := c.context()
+	if ctx == nil || !c.described {
+		return nil
+	}
+	return ctx.extra.metadata // constant
+}
+
 // HasMetadata reports whether any came with the command: mostly there is nothing to look for.
 func (c *Call) HasMetadata() bool {
 	if c.context() == nil {
@@ -95,18 +105,11 @@ func (c *Call) Begun() bool { return c.begun }
 
 // Stats returns the sizes of the command with the inputs taken, and of the results. For after next has returned.
 func (c *Call) Stats() core.CallStats {
-	stats := core.CallStats{RequestBytes: int64(c.received), ResponseBytes: int64(c.replied)}
-	if !c.Stream && !c.Inputs {
-		return stats
+	if ctx := c.context(); ctx != nil {
+		request, response := ctx.sizes(c.received, c.replied)
+		return core.CallStats{RequestBytes: request, ResponseBytes: response}
 	}
-	ctx := c.context()
-	if ctx != nil && c.Stream {
-		stats.ResponseBytes += ctx.extra.sent.Load()
-	}
-	if ctx != nil && c.Inputs {
-		stats.RequestBytes += ctx.extra.inputs.taken.Load()
-	}
-	return stats
+	return core.CallStats{}
 }
 
 // OnInput makes observe see each input when the command takes it, in the goroutine that does. If it
@@ -136,6 +139,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Interceptors surround each command, the first one outermost.
 	Interceptors []Interceptor
+	// Monitor, if not nil, is told of each command, and surrounds those interceptors where it wants to.
+	Monitor *Monitor
 	// Failures is where it is noted what goes wrong; nil is one of the Invoker's own.
 	Failures *core.Failures
 	// Latencies lets how long commands take be counted in a histogram for each.
@@ -150,12 +155,14 @@ const (
 // Invoker is what the connections of one server share. Safe for concurrent use.
 type Invoker struct {
 	config   Config
+	first    int // of config.Interceptors, for commands that the Monitor doesn't intercept: its own is before
 	began    time.Time
 	inFlight atomic.Int64
 	workers  workers
 	lanes    lanes
 
-	latencies sync.Map // of *core.Histogram by the commands' names
+	latencies sync.Map                  // of *core.Histogram by the commands' names
+	monitored atomic.Pointer[monitored] // the commands of the last connection; nil without a Monitor
 
 	drainOnce sync.Once
 	draining  chan struct{}
@@ -176,6 +183,10 @@ func NewInvoker(config Config) *Invoker {
 		config.Failures = new(core.Failures)
 	}
 	i := &Invoker{config: config, began: time.Now(), draining: make(chan struct{})}
+	if config.Monitor != nil && config.Monitor.Intercept != nil {
+		i.first = 1
+		i.config.Interceptors = slices.Concat([]Interceptor{config.Monitor.Intercept}, config.Interceptors)
+	}
 	i.lanes.byKey = map[string]*turns{}
 	i.workers.maxIdle = max(0, config.IdleWorkers)
 	return i

@@ -28,15 +28,20 @@ type task struct {
 
 	scratch *core.Buffer // the encoded result of a unary command
 	replied bool
-	begun   bool // Exec was called
-	noted   bool // its failure is
+	begun   bool        // Exec was called
+	noted   bool        // its failure is
+	told    *core.Error // what its caller is told of that; nil if there is none
 
-	described bool // metadata came with it; set for each command
-	came      time.Duration
-	call      *Call // as the interceptors see it, complete from Intercept on; nil if there are none
-	cost      int   // what it counts for in Connection.held
-	charged   int   // what is charged for the decoded command, if it is large
-	size      int   // of the encoded command, when it is inflated
+	described     bool                // metadata came with it; set for each command
+	asked         bool                // its monitor was
+	monitor       core.CommandMonitor // is to be told of the end; nil: nobody
+	interceptWith context.Context     // the Monitor's own interceptor comes first, with this; nil: it does not
+	result        int                 // bytes of the encoded result, if there is one only; set by Reply
+	came          time.Duration
+	call          *Call // as the interceptors see it, complete from Intercept on; nil if there are none
+	cost          int   // what it counts for in Connection.held
+	charged       int   // what is charged for the decoded command, if it is large
+	size          int   // of the encoded command, when it is inflated
 
 	// What the interceptors surround; see Intercept.
 	command any
@@ -67,6 +72,7 @@ func (t *task) recycle() {
 	// Field by field: clearing the whole of it costs more than it should on this path.
 	t.connection, t.ctx, t.cell, t.executor, t.name = nil, nil, nil, nil, ""
 	t.turn, t.number, t.body, t.buffer, t.replied, t.begun, t.noted = nil, nil, nil, nil, false, false, false
+	t.result, t.told, t.asked, t.monitor, t.interceptWith = 0, nil, false, nil, nil
 	if t.call != nil {
 		t.call, t.command, t.execute = nil, nil, nil
 	}
@@ -182,6 +188,7 @@ func (t *task) panicked(cause any) error {
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
 	response, before := ctx.finish()
+	failed := err != nil
 	if before == context.Canceled && err == nil && ctx.is&isStream != 0 {
 		err = before // results may have been dropped, so it must not look complete
 	}
@@ -203,7 +210,11 @@ func (t *task) end(err error) {
 	}
 	// The caller may reuse the slot as soon as it has the frame, so free it before.
 	t.cell.Store(nil)
-	t.observeLatency() // not later: who has the result may look whether it was counted
+	// Not later: who has the result may look whether it was counted.
+	t.observeLatency()
+	if t.monitor != nil {
+		t.tellMonitor(failed)
+	}
 	_, sendErr := c.transport.Send(context.Background(), frame)
 	if sendErr != nil {
 		frame.Buffer.Release()
@@ -230,7 +241,8 @@ func (t *task) fill(frame *core.Frame, err, before error, response core.Metadata
 	switch {
 	case err != nil:
 		frame.Kind = core.KindError
-		frame.Body = core.AppendError(nil, t.describe(err, before))
+		t.told = t.describe(err, before)
+		frame.Body = core.AppendError(nil, t.told)
 	case t.replied:
 		frame.Kind = core.KindResult
 		frame.Flags |= core.FlagLast
@@ -295,7 +307,20 @@ func (t *task) Command() []byte {
 }
 
 // Intercepted implements core.Execution.
-func (t *task) Intercepted() bool { return len(t.connection.invoker.config.Interceptors) > 0 }
+func (t *task) Intercepted() bool {
+	if t.connection.monitors != nil && !t.asked {
+		t.askMonitor()
+	}
+	return t.firstStep() < len(t.connection.invoker.config.Interceptors)
+}
+
+// firstStep returns the number of the first interceptor of the command.
+func (t *task) firstStep() int {
+	if t.monitor == nil {
+		return 0
+	}
+	return t.connection.invoker.first
+}
 
 // Intercept implements core.Execution.
 func (t *task) Intercept(ctx context.Context, command any, run func(context.Context, any, core.Execution) error) error {
@@ -306,7 +331,10 @@ func (t *task) Intercept(ctx context.Context, command any, run func(context.Cont
 	for i := len(t.steps); i <= len(t.connection.invoker.config.Interceptors); i++ {
 		t.steps = append(t.steps, func(ctx context.Context) error { return t.step(ctx, i) })
 	}
-	return t.step(ctx, 0)
+	if t.interceptWith != nil {
+		ctx = t.interceptWith
+	}
+	return t.step(ctx, t.firstStep())
 }
 
 // step calls an interceptor, or what all of them surround.
@@ -412,7 +440,7 @@ func (t *task) Reply(encoded []byte) (again bool, err error) {
 	if t.call != nil {
 		t.call.replied = len(encoded)
 	}
-	t.replied = true
+	t.replied, t.result = true, len(encoded)
 	return false, nil
 }
 

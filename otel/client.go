@@ -6,7 +6,6 @@ import (
 	"maps"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,15 +17,49 @@ import (
 	"github.com/edict-go/edict/group"
 )
 
-// ClientInterceptor returns the client's interceptor. It should be the outermost one, unless others make the trace that
-// calls belong to. Beneath a group it sees each attempt.
-func (t *Telemetry) ClientInterceptor() edict.ClientInterceptor { return t.client.interceptClient }
+// ClientMonitor returns what watches a client's calls; ClientOption is the usual way to give it to a client.
+func (t *Telemetry) ClientMonitor() edict.ClientMonitor {
+	return edict.ClientMonitor{
+		Command:   func(name string) edict.CommandMonitor { return t.client.command(name) },
+		Intercept: t.client.interceptClient,
+	}
+}
 
+// ClientInterceptor returns the client's monitor as an interceptor, for a place within others.
+func (t *Telemetry) ClientInterceptor() edict.ClientInterceptor {
+	monitor := t.ClientMonitor()
+	return monitor.Interceptor()
+}
+
+// beginClient begins a call. If it has no span that is recorded it is only counted, and the server told of its trace.
+func (s *side) beginClient(ctx context.Context, c *command) (intercept context.Context, metadata []byte) {
+	ctx, span, traced := s.begin(ctx, c)
+	isRecorded := span != nil && span.IsRecording()
+	if !isRecorded && s.telemetry.settings.onlyBaggage && baggage.FromContext(ctx).Len() == 0 {
+		if !traced {
+			return nil, nil
+		}
+		if parent, ok := traceparent(ctx); ok {
+			return nil, parent
+		}
+	}
+	return &begunContext{ctx, span, traced}, nil
+}
+
+// begunContext is the context that interceptClient gets of beginClient: that of the span.
+type begunContext struct {
+	context.Context
+	span   trace.Span // nil if there is none
+	traced bool
+}
+
+// interceptClient surrounds the calls that are not only counted.
 func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next edict.ClientNext) (edict.Exchange, error) {
-	e := exchanges.Get().(*clientExchange)
-	e.side, e.command, e.stream, e.inputs, e.began = s, s.command(call.Name), call.Stream, call.Inputs, s.telemetry.now()
-	var traced bool
-	ctx, e.span, traced = s.begin(ctx, e.command)
+	begun := ctx.(*begunContext)
+	ctx, traced := begun.Context, begun.traced
+	e := &clientExchange{
+		side: s, command: s.command(call.Name), stream: call.Stream, began: core.Now(), ctx: context.Background(), span: begun.span,
+	}
 	if traced {
 		e.ctx = ctx
 	}
@@ -43,13 +76,13 @@ func (s *side) interceptClient(ctx context.Context, call *edict.ClientCall, next
 	returned := false
 	defer func() {
 		if !returned { // encoding the command has panicked
-			e.finish(edict.Errorf(edict.Internal, "panic"), edict.NotSent, edict.CallStats{})
+			e.finish(edict.CallEnd{Err: edict.Internal, Outcome: edict.NotSent})
 		}
 	}()
 	exchange, err := next(ctx, call)
 	returned = true
 	if err != nil {
-		e.finish(err, edict.OutcomeOf(err), edict.CallStats{})
+		e.finish(edict.CallEnd{Err: err, Outcome: edict.OutcomeOf(err)})
 		return nil, err
 	}
 	e.Exchange = exchange
@@ -76,7 +109,6 @@ type clientExchange struct {
 	side      *side
 	command   *command
 	stream    bool
-	inputs    bool
 	recording bool // span is
 	began     time.Duration
 	ctx       context.Context // Background if the call belongs to no trace
@@ -86,18 +118,6 @@ type clientExchange struct {
 	err      error       // nil is well
 	finished atomic.Bool // of those that are recorded
 	canceled atomic.Bool
-}
-
-// exchanges has those that nobody knows of any more.
-var exchanges = sync.Pool{New: func() any { return &clientExchange{ctx: context.Background()} }}
-
-// recycle gives e back, after Close, unless someone may know of it: the finalizer, or a goroutine that is in Send.
-func (e *clientExchange) recycle() {
-	if e.recording || e.inputs {
-		return
-	}
-	e.Exchange, e.ctx, e.span, e.received, e.err = nil, context.Background(), nil, false, nil
-	exchanges.Put(e)
 }
 
 // Receive implements core.Exchange.
@@ -121,7 +141,7 @@ func (e *clientExchange) Cancel(cause error) {
 }
 
 // drop ends the span of a call that was cancelled and dropped; it is the finalizer.
-func (e *clientExchange) drop() { e.finish(errLeft, edict.OutcomeUnknown, edict.CallStats{}) }
+func (e *clientExchange) drop() { e.finish(edict.CallEnd{Err: errLeft}) }
 
 // errLeft is how a call ends whose caller takes no more results.
 var errLeft error = &edict.Error{Code: edict.Canceled, Message: "the caller takes no more results"}
@@ -133,19 +153,19 @@ func (e *clientExchange) Close() {
 	}
 	stats := edict.StatsOf(e.Exchange)
 	e.Exchange.Close()
-	e.finish(e.err, edict.OutcomeOf(e.err), stats)
-	e.recycle()
+	e.finish(edict.CallEnd{Err: e.err, Outcome: edict.OutcomeOf(e.err), CallStats: stats})
 }
 
 // CallStats implements core.Measured.
 func (e *clientExchange) CallStats() edict.CallStats { return edict.StatsOf(e.Exchange) }
 
 // finish records the call, once.
-func (e *clientExchange) finish(err error, outcome edict.Outcome, stats edict.CallStats) {
+func (e *clientExchange) finish(end edict.CallEnd) {
 	if e.recording && e.finished.Swap(true) { // the finalizer was first
 		return
 	}
-	e.side.end(e.ctx, e.command, e.span, e.side.telemetry.now()-e.began, err, outcome, err == errLeft, stats)
+	end.Took = core.Now() - e.began
+	e.side.end(e.ctx, e.command, e.span, &end)
 }
 
 // clientCarrier lets a propagator write to the metadata of a command. It is a propagation.TextMapCarrier.

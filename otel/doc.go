@@ -1,11 +1,11 @@
 // Package edictotel tells OpenTelemetry what Edict does: spans, metrics, and logs that know their trace.
 //
-//	telemetry, err := edictotel.New()
+//	telemetry, err := edictotel.New(edictotel.WithRatio(0.01))
 //
 //	server := edict.NewServer(receiver, Commands, telemetry.ServerOption())
 //	client, err := edict.Dial(ctx, address, Commands, telemetry.ClientOption())
 //
-// [Telemetry] has the interceptors of both sides, and observes connections (ObserveClient, ObserveServer,
+// [Telemetry] watches the calls of both sides, and observes connections (ObserveClient, ObserveServer,
 // ObserveGroup). [Sender] puts one span around all attempts of a group's call. The guide is docs/telemetry.md.
 //
 // # Spans
@@ -36,7 +36,7 @@
 //
 // # Attempts
 //
-// The client's interceptors are beneath a group, so each attempt is a span of its own, with edict.attempt. They are
+// The client's calls are beneath a group, so each attempt is a span of its own, with edict.attempt. They are
 // siblings, below the span that the caller's context has. If it has none, each would begin a trace of its own; Sender
 // gives them a parent. A client with WithReconnect is one span, however often it sends the command: edict.resent counts
 // that, and each server that ran the command has a span below it.
@@ -49,11 +49,12 @@
 //
 // WithRatio begins a trace for a share of the calls that belong to none, and asks the sampler about those only. The other ones
 // have no span and send no traceparent. A server with WithRatio follows: it begins no trace, and where none comes nothing that a
-// command does is sampled, whoever makes the span. Its context has a trace ID for logs, which is the command's alone.
+// command does is sampled, whoever makes the span. Its context has a trace ID for logs, which is the command's alone. Without
+// WithRatio the sampler is asked about each call: a TracerProvider does not tell which one it has. docs/telemetry.md says what that costs.
 //
 // # Metrics
 //
-// With the interceptors:
+// Of calls:
 //
 //	rpc.client.call.duration, rpc.server.call.duration     histogram, s
 //	rpc.client.request.size, rpc.client.response.size      histogram, By; with WithMessageSizes

@@ -1,13 +1,11 @@
 package edictotel
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -15,7 +13,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/rpcconv"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Durations are the histograms rpc.client.call.duration and rpc.server.call.duration, counted without the SDK, whose
@@ -103,8 +100,8 @@ func (s *side) points(d *Durations) (points []metricdata.HistogramDataPoint[floa
 	for _, c := range *s.commands.Load() {
 		for i := range c.results {
 			for j := range c.results[i] {
-				if r := c.results[i][j].Load(); r != nil && r.counts != nil {
-					if point := r.counts.point(d); point.Count > 0 {
+				if r := c.results[i][j].Load(); r != nil {
+					if point := r.point(d); point.Count > 0 {
 						point.Attributes, point.StartTime, point.Time = r.set, d.began, now
 						points = append(points, point)
 					}
@@ -115,79 +112,30 @@ func (s *side) points(d *Durations) (points []metricdata.HistogramDataPoint[floa
 	return points
 }
 
-// counts counts the durations of calls with the same attributes.
-type counts struct {
-	shards    [8]countsShard
-	exemplars []atomic.Pointer[metricdata.Exemplar[float64]] // the last one of each bucket
-}
-
-// countsShard is a part of counts, as shard is of a command.
-type countsShard struct {
-	buckets          []atomic.Uint64
-	sum, least, most atomic.Int64 // nanoseconds; least is one too many, so that 0 is none
-	_                [16]byte     // the rest of the cache line
-}
-
-func newCounts(d *Durations) *counts {
-	c := &counts{exemplars: make([]atomic.Pointer[metricdata.Exemplar[float64]], len(d.bounds)+1)}
-	for i := range c.shards {
-		c.shards[i].buckets = make([]atomic.Uint64, len(d.bounds)+1, (len(d.bounds)/8+1)*8)
-	}
-	return c
-}
-
-// add counts a call. span is its span, which an exemplar names if it is sampled; nil if there is none.
-func (c *counts) add(d *Durations, p *place, took time.Duration, span trace.Span) {
-	took = max(took, 0)
-	bucket := 0
-	for bucket < len(d.until) && took > d.until[bucket] {
-		bucket++
-	}
-	s := &c.shards[p.number%uint32(len(c.shards))]
-	s.buckets[bucket].Add(1)
-	s.sum.Add(int64(took))
-	for most := s.most.Load(); int64(took) > most && !s.most.CompareAndSwap(most, int64(took)); most = s.most.Load() {
-	}
-	for least := s.least.Load(); (least == 0 || int64(took) < least-1) && !s.least.CompareAndSwap(least, int64(took)+1); least = s.least.Load() {
-	}
-	if span == nil {
-		return
-	}
-	if of := span.SpanContext(); of.IsSampled() {
-		traceID, spanID := of.TraceID(), of.SpanID()
-		c.exemplars[bucket].Store(&metricdata.Exemplar[float64]{
-			Time: time.Now(), Value: took.Seconds(), TraceID: traceID[:], SpanID: spanID[:],
-		})
-	}
-}
-
 // point returns what has been counted.
-func (c *counts) point(d *Durations) metricdata.HistogramDataPoint[float64] {
-	p := metricdata.HistogramDataPoint[float64]{Bounds: slices.Clone(d.bounds), BucketCounts: make([]uint64, len(d.bounds)+1)}
-	var sum, least, most int64
-	for i := range c.shards {
-		s := &c.shards[i]
-		for bucket := range s.buckets {
-			n := s.buckets[bucket].Load()
-			p.BucketCounts[bucket] += n
-			p.Count += n
-		}
-		sum += s.sum.Load()
-		most = max(most, s.most.Load())
-		if l := s.least.Load(); l > 0 {
-			least = min(l, cmp.Or(least, l))
-		}
+func (t *tally) point(d *Durations) metricdata.HistogramDataPoint[float64] {
+	sum := t.sum()
+	p := metricdata.HistogramDataPoint[float64]{
+		Bounds: slices.Clone(d.bounds), BucketCounts: sum.buckets, Count: sum.calls, Sum: sum.took.Seconds(),
 	}
-	p.Sum = time.Duration(sum).Seconds()
-	if least > 0 {
-		p.Min, p.Max = metricdata.NewExtrema(time.Duration(least-1).Seconds()), metricdata.NewExtrema(time.Duration(most).Seconds())
+	if sum.calls > 0 {
+		p.Min, p.Max = metricdata.NewExtrema(sum.least.Seconds()), metricdata.NewExtrema(sum.most.Seconds())
 	}
-	for i := range c.exemplars {
-		if e := c.exemplars[i].Load(); e != nil {
+	for i := range t.exemplars {
+		if e := t.exemplars[i].Load(); e != nil {
 			p.Exemplars = append(p.Exemplars, *e)
 		}
 	}
 	return p
+}
+
+// bucket returns the number of the bucket that a duration is in.
+func (d *Durations) bucket(took time.Duration) int {
+	bucket := 0
+	for bucket < len(d.until) && took > d.until[bucket] {
+		bucket++
+	}
+	return bucket
 }
 
 // setOf returns attributes as a set.

@@ -109,6 +109,54 @@ func TestWhatFollowsFromTheUnsampled(t *testing.T) {
 	}
 }
 
+// What a command of an unsampled trace does belongs to it: the trace and its parent, who the client's span is, are there when
+// somebody asks, whether or not the server's telemetry has looked at them.
+func TestTheParentOfTheUnsampled(t *testing.T) {
+	for name, options := range map[string][]edictotel.Option{"by default": nil, "with a ratio": {edictotel.WithRatio(0.5)}} {
+		for _, baggaged := range []bool{false, true} { // those with baggage go the long way
+			t.Run(fmt.Sprintf("%s/baggage=%v", name, baggaged), func(t *testing.T) {
+				c := collect(t, follow, options...)
+				b := serve(t, c.telemetry.ServerOption())
+				var inside []trace.SpanContext
+				b.lab.seen = func(ctx context.Context) {
+					inside = append(inside, trace.SpanContextFromContext(ctx), trace.SpanContextFromContext(ctx))
+				}
+				outside := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsRandom})
+				ctx := trace.ContextWithSpanContext(t.Context(), outside)
+				if baggaged {
+					member, err := baggage.NewMember("tenant", "seven")
+					if err != nil {
+						t.Fatal(err)
+					}
+					bag, err := baggage.New(member)
+					if err != nil {
+						t.Fatal(err)
+					}
+					ctx = baggage.ContextWithBaggage(ctx, bag)
+				}
+				client := b.client(c.telemetry.ClientOption())
+				if _, err := edict.Call(ctx, client, add{2, 3}); err != nil {
+					t.Fatal(err)
+				}
+				// What a caller sends under the same key does not count.
+				own := edict.Metadata{"traceparent": {"00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-01"}}
+				if _, err := edict.Call(ctx, client, add{2, 3}, edict.WithMetadata(own)); err != nil {
+					t.Fatal(err)
+				}
+				b.end()
+				for _, of := range inside {
+					if !of.Equal(outside.WithRemote(true)) {
+						t.Errorf("in Exec there is %+v, want %+v", of, outside)
+					}
+				}
+				if spans := c.spans.GetSpans(); len(inside) != 4 || len(spans) > 0 {
+					t.Errorf("%d looks, %d spans", len(inside), len(spans))
+				}
+			})
+		}
+	}
+}
+
 // The end of a command reaches the contexts that are made of an unsampled one.
 func TestTheContextOfTheUnsampledEnds(t *testing.T) {
 	c := collect(t, follow, edictotel.WithRatio(0))

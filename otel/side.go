@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -30,10 +29,12 @@ type side struct {
 	mu       sync.Mutex                          // held to replace it
 }
 
-// command is what is known of the calls with one name, so that a call has nothing to make but what differs.
+// command is what is known of the calls with one name, so that a call has nothing to make but what differs. It is the
+// edict.CommandMonitor of the calls that need nothing but counting.
 type command struct {
-	shards [8]shard // first, so that each has cache lines of its own
+	begun [shards]begun // servers only; first, so that each has a cache line of its own
 
+	side       *side
 	name       string
 	attributes []attribute.KeyValue
 	start      []trace.SpanStartOption
@@ -42,50 +43,55 @@ type command struct {
 	results    [len(codeNames)][len(outcomeNames)]atomic.Pointer[result]
 }
 
-// shard is a part of what is counted of a command: each processor has one to itself, as a rule, for to write to a cache line
-// that another one has written to costs more than all else of counting.
-type shard struct {
-	active                      atomic.Int64 // servers only
-	requestBytes, responseBytes atomic.Int64
-	_                           [40]byte // the rest of the cache line
+// Begin implements edict.CommandMonitor.
+func (c *command) Begin(ctx context.Context, call edict.CallBegin) (intercept context.Context, metadata []byte) {
+	if c.side.kind == trace.SpanKindClient {
+		return c.side.beginClient(ctx, c)
+	}
+	if !c.side.leavesAlone(ctx, call) {
+		return ctx, nil
+	}
+	c.begins()
+	return nil, nil
 }
 
-// place says which shards a processor uses. It is to be given back at once, so that there are hardly more of them than
-// processors.
-type place struct{ number uint32 }
+// End implements edict.CommandMonitor.
+func (c *command) End(end edict.CallEnd) { c.side.end(context.Background(), c, nil, &end) }
 
-// places has one for each processor: a Pool gives what the same one has put there last.
-var (
-	places    = sync.Pool{New: func() any { return &place{lastPlace.Add(1)} }}
-	lastPlace atomic.Uint32
-)
-
-// of returns the processor's shard of a command.
-func (p *place) of(c *command) *shard { return &c.shards[p.number%uint32(len(c.shards))] }
-
-// begins counts a command that begins to run; end counts it out.
+// begins counts a command that begins to run, if this is a server; end counts it out.
 func (c *command) begins() {
+	if c.side.kind != trace.SpanKindServer {
+		return
+	}
 	p := places.Get().(*place)
-	p.of(c).active.Add(1)
+	c.begun[p.number%shards].Add(1)
 	places.Put(p)
 }
 
-// counted returns the sums of all shards.
-func (c *command) counted() (active, requestBytes, responseBytes int64) {
-	for i := range c.shards {
-		active += c.shards[i].active.Load()
-		requestBytes += c.shards[i].requestBytes.Load()
-		responseBytes += c.shards[i].responseBytes.Load()
+// counted returns what has been counted of all calls. Those that run are some too many, if some end meanwhile.
+func (c *command) counted() (running, requestBytes, responseBytes int64) {
+	for i := range c.results {
+		for j := range c.results[i] {
+			if r := c.results[i][j].Load(); r != nil {
+				sum := r.sum()
+				running -= int64(sum.calls)
+				requestBytes += sum.requestBytes
+				responseBytes += sum.responseBytes
+			}
+		}
 	}
-	return active, requestBytes, responseBytes
+	for i := range c.begun {
+		running += c.begun[i].Load()
+	}
+	return running, requestBytes, responseBytes
 }
 
 // result is an end that a call can have.
 type result struct {
+	tally                           // first, so that its shards have cache lines of their own
 	attributes []attribute.KeyValue // of the span, beside the command's
 	set        attribute.Set
 	record     []metric.RecordOption // the same
-	counts     *counts               // nil without WithDurations
 	failed     bool
 }
 
@@ -141,7 +147,7 @@ func (s *side) command(name string) *command {
 	if c := before[name]; c != nil {
 		return c
 	}
-	c := &command{name: name, attributes: []attribute.KeyValue{systemName, semconv.RPCMethod(name)}}
+	c := &command{side: s, name: name, attributes: []attribute.KeyValue{systemName, semconv.RPCMethod(name)}}
 	if host := s.telemetry.settings.serverAddress; host != "" && s.kind == trace.SpanKindClient {
 		c.attributes = append(c.attributes, semconv.ServerAddress(host))
 	}
@@ -170,9 +176,7 @@ func (c *command) result(s *side, code edict.Code, outcome edict.Outcome) *resul
 	}
 	r.set = setOf(c.attributes, r.attributes)
 	r.record = []metric.RecordOption{metric.WithAttributeSet(r.set)}
-	if durations := s.telemetry.settings.durations; durations != nil {
-		r.counts = newCounts(durations)
-	}
+	r.init(s.telemetry.settings.durations)
 	if !place.CompareAndSwap(nil, r) { // what another call has counted there must stay
 		return place.Load()
 	}
@@ -214,45 +218,37 @@ func (s *side) begin(ctx context.Context, c *command) (_ context.Context, span t
 // tossCoin decides for WithRatio.
 func (s *settings) tossCoin() bool { return !s.withoutRoots && rand.Uint32() <= s.ratio }
 
-// end records how a call has ended. left is true if its caller took no more results.
-func (s *side) end(ctx context.Context, c *command, span trace.Span, took time.Duration, err error, outcome edict.Outcome, left bool, stats edict.CallStats) {
-	code := edict.CodeOf(err)
-	r := c.result(s, code, outcome)
-	p := places.Get().(*place)
-	if r.counts != nil {
-		r.counts.add(s.telemetry.settings.durations, p, took, span)
-	}
-	counted := p.of(c)
-	if s.kind == trace.SpanKindServer {
-		counted.active.Add(-1)
-	}
-	if stats.RequestBytes > 0 {
-		counted.requestBytes.Add(stats.RequestBytes)
-	}
-	if stats.ResponseBytes > 0 {
-		counted.responseBytes.Add(stats.ResponseBytes)
-	}
-	places.Put(p)
-	if r.counts == nil {
-		s.duration.Record(ctx, took.Seconds(), r.record...)
+// end records how a call has ended. span is nil if it has none.
+func (s *side) end(ctx context.Context, c *command, span trace.Span, end *edict.CallEnd) {
+	code := edict.CodeOf(end.Err)
+	r := c.result(s, code, end.Outcome)
+	durations := s.telemetry.settings.durations
+	r.add(durations, end)
+	if durations == nil {
+		s.duration.Record(ctx, end.Took.Seconds(), r.record...)
 	}
 	if s.requestSize != nil {
-		if outcome != edict.NotSent {
-			s.requestSize.Record(ctx, stats.RequestBytes, c.record...)
+		if end.Outcome != edict.NotSent {
+			s.requestSize.Record(ctx, end.RequestBytes, c.record...)
 		}
-		if err == nil {
-			s.responseSize.Record(ctx, stats.ResponseBytes, c.record...)
+		if end.Err == nil {
+			s.responseSize.Record(ctx, end.ResponseBytes, c.record...)
 		}
 	}
 	if span == nil || !span.IsRecording() {
 		return // End of a span that is not recorded does nothing
 	}
-	span.SetAttributes(r.attributes...)
-	span.SetAttributes(requestSizeKey.Int64(stats.RequestBytes), responseSizeKey.Int64(stats.ResponseBytes))
-	if stats.Resent > 0 {
-		span.SetAttributes(resentKey.Int(stats.Resent))
+	if durations != nil {
+		r.exemplify(durations, end.Took, span)
 	}
-	if r.failed && !left {
+	attributes := make([]attribute.KeyValue, len(r.attributes), len(r.attributes)+3)
+	copy(attributes, r.attributes)
+	attributes = append(attributes, requestSizeKey.Int64(end.RequestBytes), responseSizeKey.Int64(end.ResponseBytes))
+	if end.Resent > 0 {
+		attributes = append(attributes, resentKey.Int(end.Resent))
+	}
+	span.SetAttributes(attributes...)
+	if r.failed && end.Err != errLeft {
 		span.SetStatus(codes.Error, codeNames[known(code)])
 	}
 	span.End()

@@ -178,44 +178,73 @@ func TestHowSpansEnd(t *testing.T) {
 			want{"OK", "executed", codes.Unset},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			c := collect(t, nil)
-			refuse := func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
-				if call.MetadataValue("refuse") != "" {
-					return edict.Errorf(edict.PermissionDenied, "no")
-				}
-				return next(ctx)
-			}
-			b := serve(t, c.telemetry.ServerOption(), edict.WithServerInterceptors(refuse))
-			client := b.client(c.telemetry.ClientOption())
-			if err := test.call(t.Context(), b, client); err == nil {
-				t.Fatal("there is no error")
-			} else if test.client.status == codes.Unset && err != errDone {
-				t.Fatal(err)
-			}
-			b.end()
-			for kind, want := range map[trace.SpanKind]want{trace.SpanKindClient: test.client, trace.SpanKindServer: test.server} {
-				if want.code == "" {
-					if spans := c.of(kind); len(spans) > 0 {
-						t.Errorf("there are %v spans: %v", kind, spans)
+		for sampling, of := range map[string]struct {
+			sampler sdktrace.Sampler
+			options []edictotel.Option
+		}{
+			"sampled":                 {sdktrace.AlwaysSample(), nil},
+			"not sampled by a ratio":  {follow, []edictotel.Option{edictotel.WithRatio(0)}},
+			"not sampled":             {sdktrace.NeverSample(), nil},
+			"not sampled, in a trace": {sdktrace.ParentBased(sdktrace.NeverSample()), []edictotel.Option{edictotel.WithUnsampledParents()}},
+		} {
+			t.Run(name+"/"+sampling, func(t *testing.T) {
+				c := collect(t, of.sampler, of.options...)
+				refuse := func(ctx context.Context, call *edict.ServerCall, next func(context.Context) error) error {
+					if call.MetadataValue("refuse") != "" {
+						return edict.Errorf(edict.PermissionDenied, "no")
 					}
-					continue
+					return next(ctx)
 				}
-				span := c.one(kind)
-				if got := value(span, "rpc.response.status_code"); got != want.code {
-					t.Errorf("%v: code %s, want %s", kind, got, want.code)
+				b := serve(t, c.telemetry.ServerOption(), edict.WithServerInterceptors(refuse))
+				client := b.client(c.telemetry.ClientOption())
+				if err := test.call(t.Context(), b, client); err == nil {
+					t.Fatal("there is no error")
+				} else if test.client.status == codes.Unset && err != errDone {
+					t.Fatal(err)
 				}
-				if got := value(span, "edict.outcome"); got != want.outcome {
-					t.Errorf("%v: outcome %s, want %s", kind, got, want.outcome)
+				b.end()
+				metrics := c.metrics()
+				for kind, want := range map[trace.SpanKind]want{trace.SpanKindClient: test.client, trace.SpanKindServer: test.server} {
+					counted := points(metrics["rpc."+kind.String()+".call.duration"])
+					spans := c.of(kind)
+					if want.code == "" {
+						if len(spans) > 0 || len(counted) > 0 {
+							t.Errorf("%v: there are the spans %v and the durations %v", kind, spans, counted)
+						}
+						continue
+					}
+					is := ",rpc.response.status_code=" + want.code + ","
+					if len(counted) != 1 || counted[0].count != 1 || !strings.Contains(counted[0].attributes, is) ||
+						!strings.Contains(counted[0].attributes, "edict.outcome="+want.outcome+",") {
+						t.Errorf("%v: the durations %+v, want one with %s and %s", kind, counted, want.code, want.outcome)
+					}
+					if sampling != "sampled" {
+						if len(spans) > 0 {
+							t.Errorf("there are %v spans: %v", kind, spans)
+						}
+						continue
+					}
+					span := c.one(kind)
+					if got := value(span, "rpc.response.status_code"); got != want.code {
+						t.Errorf("%v: code %s, want %s", kind, got, want.code)
+					}
+					if got := value(span, "edict.outcome"); got != want.outcome {
+						t.Errorf("%v: outcome %s, want %s", kind, got, want.outcome)
+					}
+					if span.Status.Code != want.status {
+						t.Errorf("%v: status %v, want %v", kind, span.Status, want.status)
+					}
+					if is := value(span, "error.type"); want.status == codes.Error && is != want.code {
+						t.Errorf("%v: error.type %q", kind, is)
+					}
 				}
-				if span.Status.Code != want.status {
-					t.Errorf("%v: status %v, want %v", kind, span.Status, want.status)
+				for _, running := range points(metrics["edict.server.active_requests"]) {
+					if running.value != 0 {
+						t.Errorf("%v commands run at the end", running.value)
+					}
 				}
-				if is := value(span, "error.type"); want.status == codes.Error && is != want.code {
-					t.Errorf("%v: error.type %q", kind, is)
-				}
-			}
-		})
+			})
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"sync"
-	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -24,7 +23,6 @@ const scope = "github.com/edict-go/edict/otel"
 type Telemetry struct {
 	settings settings
 	tracer   trace.Tracer
-	began    time.Time // what durations are measured from
 	client   side
 	server   side
 
@@ -86,8 +84,8 @@ func WithUnsampledParents() Option { return func(s *settings) { s.unsampledParen
 func WithoutRoots() Option { return func(s *settings) { s.withoutRoots = true } }
 
 // WithRatio begins a trace for that share of the calls that belong to none, 0 to 1, and asks the sampler about those only: it
-// should take them all, as sdktrace.ParentBased(sdktrace.AlwaysSample()) does. The other ones cost a third of what they
-// cost otherwise: they have no span, and nothing is added to their metadata but baggage.
+// should take them all, as sdktrace.ParentBased(sdktrace.AlwaysSample()) does. The other ones are only
+// counted: they have no span, and nothing is added to their metadata but baggage.
 //
 // So a server begins no trace with WithRatio: what comes without one is what its caller has decided against, and that
 // holds for all that follows from it. Give it to both sides, or to none. A server some of whose clients have
@@ -106,7 +104,7 @@ func WithEndpoints() Option { return func(s *settings) { s.endpoints = true } }
 
 // New returns a Telemetry. An error is that of the MeterProvider.
 func New(options ...Option) (*Telemetry, error) {
-	t := &Telemetry{began: time.Now(), observed: map[*observed]struct{}{}, gone: map[string]*totals{}}
+	t := &Telemetry{observed: map[*observed]struct{}{}, gone: map[string]*totals{}}
 	for _, option := range options {
 		option(&t.settings)
 	}
@@ -132,18 +130,18 @@ func New(options ...Option) (*Telemetry, error) {
 	return t, errors.Join(m.problems...)
 }
 
-// ClientOption is edict.WithClientInterceptors with ClientInterceptor.
+// ClientOption is edict.WithClientMonitor with ClientMonitor. It should be given before interceptors, unless those make the
+// trace that calls belong to. Beneath a group it sees each attempt.
 func (t *Telemetry) ClientOption() edict.DialOption {
-	return edict.WithClientInterceptors(t.ClientInterceptor())
+	return edict.WithClientMonitor(t.ClientMonitor())
 }
 
-// ServerOption is edict.WithServerInterceptors with ServerInterceptor.
+// ServerOption is edict.WithServerMonitor with ServerMonitor. It should be given before interceptors: what these do and log then
+// belongs to the span. Commands that the server refuses without decoding them don't reach it; edict.server.commands
+// counts them.
 func (t *Telemetry) ServerOption() edict.ServerOption {
-	return edict.WithServerInterceptors(t.ServerInterceptor())
+	return edict.WithServerMonitor(t.ServerMonitor())
 }
-
-// now returns the time since New. It is half as dear as time.Now.
-func (t *Telemetry) now() time.Duration { return time.Since(t.began) }
 
 // The attributes in Edict's own words. doc.go says what they mean.
 const (

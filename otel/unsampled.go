@@ -10,29 +10,16 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// unsampled is the context of a call that WithRatio has decided against, and the span in it: all that follows from
-// the call finds a parent that is not sampled, and isn't either. It is one allocation of 48 bytes, where
-// trace.ContextWithSpanContext takes 160, because it has no IDs until somebody asks for them, as a log does.
+// unsampled is the span in the context of a call that WithRatio has decided against: all that follows from the call
+// finds a parent that is not sampled, and isn't either. It has no IDs until somebody asks for them, as a log does.
 type unsampled struct {
-	context.Context
 	noop.Span
 	of atomic.Pointer[trace.SpanContext]
 }
 
 // withoutSampling returns a context within ctx in which nothing is sampled.
 func withoutSampling(ctx context.Context) context.Context {
-	if spanKey == nil {
-		return trace.ContextWithSpanContext(ctx, newUnsampledSpanContext())
-	}
-	return &unsampled{Context: ctx}
-}
-
-// Value implements context.Context.
-func (u *unsampled) Value(key any) any {
-	if key == spanKey {
-		return trace.Span(u)
-	}
-	return u.Context.Value(key)
+	return trace.ContextWithSpan(ctx, new(unsampled))
 }
 
 // SpanContext implements trace.Span.
@@ -47,9 +34,6 @@ func (u *unsampled) SpanContext() trace.SpanContext {
 	return of
 }
 
-// AfterFunc lets package context attach its own contexts as cheaply as to the command's.
-func (u *unsampled) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(u.Context, f) }
-
 func newUnsampledSpanContext() trace.SpanContext {
 	var config trace.SpanContextConfig
 	binary.NativeEndian.PutUint64(config.TraceID[:], rand.Uint64())
@@ -62,7 +46,7 @@ func newUnsampledSpanContext() trace.SpanContext {
 var spanKey = func() any {
 	var asked keyOf
 	trace.SpanFromContext(&asked)
-	found := &unsampled{Context: context.Background()}
+	found := new(unsampled)
 	if asked.key == nil || trace.SpanFromContext(context.WithValue(context.Background(), asked.key, trace.Span(found))) != trace.Span(found) {
 		return nil
 	}

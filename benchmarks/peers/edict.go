@@ -33,13 +33,18 @@ func init() {
 
 // registerEdict registers a peer of the plain commands.
 func registerEdict(name, about string, both ...edict.Option) {
+	var serving []edict.ServerOption
+	var dialing []edict.DialOption
+	for _, option := range both {
+		serving, dialing = append(serving, option), append(dialing, option)
+	}
 	peer.Register(peer.Peer{
 		Name: name, About: "Edict with its defaults and " + about,
 		Serve: func(options peer.ServeOptions) (peer.Server, error) {
-			return serveEdict(&edictecho.Receiver{}, edictecho.Commands, options, both...)
+			return serveEdict(&edictecho.Receiver{}, edictecho.Commands, options, serving...)
 		},
 		Dial: func(ctx context.Context, options peer.DialOptions) (peer.Client, error) {
-			client, err := dialEdict(ctx, edictecho.Commands, options, both...)
+			client, err := dialEdict(ctx, edictecho.Commands, options, dialing...)
 			return edictClient{client}, err
 		},
 	})
@@ -51,14 +56,10 @@ type edictServer struct {
 	ended    chan error
 }
 
-func serveEdict[T any](receiver T, commands *edict.Registry[T], options peer.ServeOptions, both ...edict.Option) (peer.Server, error) {
+func serveEdict[T any](receiver T, commands *edict.Registry[T], options peer.ServeOptions, serving ...edict.ServerOption) (peer.Server, error) {
 	listener, err := peer.Listen(options.TLS)
 	if err != nil {
 		return nil, err
-	}
-	var serving []edict.ServerOption
-	for _, option := range both {
-		serving = append(serving, option)
 	}
 	s := &edictServer{
 		server:   edict.NewServer(receiver, commands, serving...),
@@ -76,14 +77,9 @@ func (s *edictServer) Close() error {
 	return err
 }
 
-func dialEdict[T any](ctx context.Context, commands *edict.Registry[T], options peer.DialOptions, both ...edict.Option) (*edict.Client[T], error) {
-	dialing := []edict.DialOption{
-		edict.WithDialer(func(ctx context.Context) (net.Conn, error) { return peer.DialConn(ctx, options) }),
-	}
-	for _, option := range both {
-		dialing = append(dialing, option)
-	}
-	return edict.Dial(ctx, options.Address, commands, dialing...)
+func dialEdict[T any](ctx context.Context, commands *edict.Registry[T], options peer.DialOptions, dialing ...edict.DialOption) (*edict.Client[T], error) {
+	dialer := edict.WithDialer(func(ctx context.Context) (net.Conn, error) { return peer.DialConn(ctx, options) })
+	return edict.Dial(ctx, options.Address, commands, append([]edict.DialOption{dialer}, dialing...)...)
 }
 
 type edictClient struct {
