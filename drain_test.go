@@ -69,6 +69,11 @@ func (c hesitating) RemoteAddr() net.Addr {
 	return c.Conn.RemoteAddr()
 }
 
+// CloseWrite is how the server ends its sending, so that the client hears the end.
+func (c hesitating) CloseWrite() error {
+	return c.Conn.(interface{ CloseWrite() error }).CloseWrite()
+}
+
 // A client that a server has welcomed a moment before it shuts down, and that has sent commands already, hears of each what
 // became of it. One that has heard nothing yet is not waited for.
 func TestShutdownAtTheEndOfAHandshake(t *testing.T) {
