@@ -7,7 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/edict-go/edict/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { program.Main(m, main) }
 
 func TestTour(t *testing.T) {
 	for codec := range codecs {
@@ -50,18 +54,18 @@ func TestTour(t *testing.T) {
 }
 
 func TestServerAndMembersAsProcesses(t *testing.T) {
-	server, address := startServer(t, "-codec", "mus")
-	join := func(name string) *program {
-		return start(t, "-connect", address, "-codec", "mus", "-name", name)
+	server, address := program.StartServer(t, "-codec", "mus")
+	join := func(name string) *program.Program {
+		return program.Start(t, "-connect", address, "-codec", "mus", "-name", name)
 	}
 	type screen struct {
-		of   *program
+		of   *program.Program
 		want string
 	}
 	expect := func(screens ...screen) {
 		t.Helper()
 		for _, s := range screens {
-			if line := s.of.line(); line != s.want {
+			if line := s.of.Line(); line != s.want {
 				t.Fatalf("%q is on the screen, not %q", line, s.want)
 			}
 		}
@@ -72,30 +76,30 @@ func TestServerAndMembersAsProcesses(t *testing.T) {
 	expect(screen{ada, "* bob has joined (in the room: 2)"}, screen{bob, "* bob has joined (in the room: 2)"})
 
 	// Lines, without what is not for a terminal. The speaker does not see them again.
-	if _, err := io.WriteString(ada.in, "Hi\x1b[31m Bob\n"); err != nil {
+	if _, err := io.WriteString(ada.In, "Hi\x1b[31m Bob\n"); err != nil {
 		t.Fatal(err)
 	}
 	expect(screen{bob, "ada: Hi[31m Bob"})
-	if _, err := io.WriteString(bob.in, "Hello\n"); err != nil {
+	if _, err := io.WriteString(bob.In, "Hello\n"); err != nil {
 		t.Fatal(err)
 	}
 	expect(screen{ada, "bob: Hello"})
 
 	// The end of the input leaves the room, as does Ctrl-C. What was said before still arrives.
-	if _, err := io.WriteString(bob.in, "Bye\n"); err != nil {
+	if _, err := io.WriteString(bob.In, "Bye\n"); err != nil {
 		t.Fatal(err)
 	}
-	if err := bob.in.Close(); err != nil {
+	if err := bob.In.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if rest, err := bob.rest(); rest != "" || err != nil {
+	if rest, err := bob.Rest(); rest != "" || err != nil {
 		t.Errorf("bob: %q, %v", rest, err)
 	}
 	expect(screen{ada, "bob: Bye"}, screen{ada, "* bob has left (in the room: 1)"})
 	cleo := join("cleo")
 	expect(screen{ada, "* cleo has joined (in the room: 2)"}, screen{cleo, "* cleo has joined (in the room: 2)"})
-	cleo.interrupt()
-	if rest, err := cleo.rest(); rest != "" || err != nil {
+	cleo.Interrupt()
+	if rest, err := cleo.Rest(); rest != "" || err != nil {
 		t.Errorf("cleo: %q, %v", rest, err)
 	}
 	expect(screen{ada, "* cleo has left (in the room: 1)"})
@@ -112,11 +116,11 @@ func TestServerAndMembersAsProcesses(t *testing.T) {
 	}
 
 	// The server waits for those who are there.
-	server.interrupt()
-	if rest, err := ada.rest(); rest != "* the room closes\n" || err != nil {
+	server.Interrupt()
+	if rest, err := ada.Rest(); rest != "* the room closes\n" || err != nil {
 		t.Errorf("ada: %q, %v", rest, err)
 	}
-	if rest, err := server.rest(); !strings.HasSuffix(rest, "The server has stopped.\n") || err != nil {
+	if rest, err := server.Rest(); !strings.HasSuffix(rest, "The server has stopped.\n") || err != nil {
 		t.Errorf("server: %q, %v", rest, err)
 	}
 }

@@ -12,7 +12,21 @@ import (
 
 	"github.com/edict-go/edict"
 	"github.com/edict-go/edict/examples/exactly-once/commands"
+	"github.com/edict-go/edict/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { program.Main(m, main) }
+
+// startServer starts a server of the bank in a folder and waits until it serves, at the address that is returned.
+func startServer(t *testing.T, folder string) (server *program.Program, address string) {
+	t.Helper()
+	address = "unix://" + filepath.Join(folder, "bank.sock")
+	server = program.Start(t, "-serve", address, "-folder", folder)
+	if line := server.Line(); !strings.Contains(line, "open at "+address) {
+		t.Fatal(line)
+	}
+	return server, address
+}
 
 // ended is what the tour prints at its end.
 var ended = regexp.MustCompile(`the server was killed (\d+) times, and (\d+) connections were cut\.
@@ -109,7 +123,7 @@ func TestServerAndClientsAsProcesses(t *testing.T) {
 	if err := server.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = server.rest()
+	_, _ = server.Rest()
 	second := make(chan error, 1)
 	go func() {
 		_, err := edict.Call(t.Context(), client, commands.Transfer{From: 2, To: 3, Amount: 10})
@@ -125,16 +139,16 @@ func TestServerAndClientsAsProcesses(t *testing.T) {
 		}
 	}
 
-	others := start(t, "-connect", address)
-	if line := others.line(); !strings.Contains(line, "15 callers of 3 clients") {
+	others := program.Start(t, "-connect", address)
+	if line := others.Line(); !strings.Contains(line, "15 callers of 3 clients") {
 		t.Error(line)
 	}
-	others.interrupt()
-	if rest, err := others.rest(); err != nil || !strings.Contains(rest, " acknowledged, 0 cut off") || strings.Contains(rest, "has failed") {
+	others.Interrupt()
+	if rest, err := others.Rest(); err != nil || !strings.Contains(rest, " acknowledged, 0 cut off") || strings.Contains(rest, "has failed") {
 		t.Errorf("the clients: %q, %v", rest, err)
 	}
-	server.interrupt()
-	if rest, err := server.rest(); err != nil || !strings.Contains(rest, "The bank is closed.") {
+	server.Interrupt()
+	if rest, err := server.Rest(); err != nil || !strings.Contains(rest, "The bank is closed.") {
 		t.Errorf("the server: %q, %v", rest, err)
 	}
 	bank, err := commands.Open(filepath.Join(folder, bankFile), 0, 0)

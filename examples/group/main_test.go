@@ -7,7 +7,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/edict-go/edict/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { program.Main(m, main) }
 
 // served are the lines of the tour with who has served, and how many calls each must have.
 var served = regexp.MustCompile(`(?m)^200 calls.*: +(.*), failed 0$`)
@@ -60,13 +64,13 @@ func TestRoundRobinIsFair(t *testing.T) {
 
 // Servers and a client as processes: one server is killed, and comes back, and no call fails.
 func TestServersAndClientAsProcesses(t *testing.T) {
-	east, eastAddress := startServer(t, "-name", "east")
-	_, westAddress := startServer(t, "-name", "west")
-	client := start(t, "-connect", eastAddress+","+westAddress, "-every", "100ms")
+	east, eastAddress := program.StartServer(t, "-name", "east")
+	_, westAddress := program.StartServer(t, "-name", "west")
+	client := program.Start(t, "-connect", eastAddress+","+westAddress, "-every", "100ms")
 	until := func(pattern string) {
 		t.Helper()
 		for {
-			line := client.line()
+			line := client.Line()
 			if !strings.Contains(line, "failed 0 ") {
 				t.Fatalf("the client says %q", line)
 			}
@@ -80,19 +84,19 @@ func TestServersAndClientAsProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(`^west \d+, failed 0 \(connections: (connecting|reconnecting), ready\)$`)
-	back := start(t, "-serve", eastAddress, "-name", "the new east")
-	if line := back.line(); !strings.Contains(line, eastAddress) {
+	back := program.Start(t, "-serve", eastAddress, "-name", "the new east")
+	if line := back.Line(); !strings.Contains(line, eastAddress) {
 		t.Fatalf("the server says %q", line)
 	}
 	until(`^the new east \d+, west \d+, failed 0 \(connections: ready, ready\)$`)
 
-	back.interrupt()
-	if rest, err := back.rest(); rest != "the new east is closed.\n" || err != nil {
+	back.Interrupt()
+	if rest, err := back.Rest(); rest != "the new east is closed.\n" || err != nil {
 		t.Errorf("server: %q, %v", rest, err)
 	}
 	until(`^west \d+, failed 0 `)
-	client.interrupt()
-	if rest, err := client.rest(); err != nil || strings.Contains(rest, "failed 1") {
+	client.Interrupt()
+	if rest, err := client.Rest(); err != nil || strings.Contains(rest, "failed 1") {
 		t.Errorf("client: %q, %v", rest, err)
 	}
 }

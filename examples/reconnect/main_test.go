@@ -7,7 +7,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/edict-go/edict/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { program.Main(m, main) }
 
 // ended is what a client prints at its end.
 var ended = regexp.MustCompile(`(\d+) connections, in (\d+) attempts\.
@@ -63,11 +67,11 @@ func TestTour(t *testing.T) {
 
 // A server that is killed and started again, as processes: the client goes on.
 func TestServerAndClientAsProcesses(t *testing.T) {
-	server, address := startServer(t)
-	client := start(t, "-connect", address, "-callers", "4")
+	server, address := program.StartServer(t)
+	client := program.Start(t, "-connect", address, "-callers", "4")
 	waitFor := func(text string) {
 		t.Helper()
-		for !strings.Contains(client.line(), text) {
+		for !strings.Contains(client.Line(), text) {
 		}
 	}
 	waitFor("-> ready")
@@ -75,16 +79,16 @@ func TestServerAndClientAsProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor("ready -> reconnecting")
-	_, _ = server.rest()
-	next := start(t, "-serve", address)
+	_, _ = server.Rest()
+	next := program.Start(t, "-serve", address)
 	waitFor("-> ready")
-	next.interrupt()
+	next.Interrupt()
 	waitFor("ready -> ") // draining, unless the server had not noticed yet that the handshake is over
-	if rest, err := next.rest(); err != nil || !strings.Contains(rest, "The server has stopped.") {
+	if rest, err := next.Rest(); err != nil || !strings.Contains(rest, "The server has stopped.") {
 		t.Errorf("the server: %q, %v", rest, err)
 	}
-	client.interrupt()
-	rest, err := client.rest()
+	client.Interrupt()
+	rest, err := client.Rest()
 	if a := accountOf(t, rest); err != nil || a.connections != 2 || a.failed != 0 {
 		t.Errorf("the client: %v, %+v", err, a)
 	}

@@ -7,7 +7,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/edict-go/edict/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { program.Main(m, main) }
 
 // wantComparison checks the output of a client, up to the fast reader's end.
 func wantComparison(t *testing.T, output string) {
@@ -60,28 +64,28 @@ func TestTour(t *testing.T) {
 }
 
 func TestServerAndClientAsProcesses(t *testing.T) {
-	server, address := startServer(t, "-codec", "mus", "-every", "100us")
-	client := start(t, "-connect", address, "-codec", "mus")
+	server, address := program.StartServer(t, "-codec", "mus", "-every", "100us")
+	client := program.Start(t, "-connect", address, "-codec", "mus")
 	var output strings.Builder
 	for !strings.Contains(output.String(), "The slow reader reads quickly now") {
-		output.WriteString(client.line() + "\n")
+		output.WriteString(client.Line() + "\n")
 	}
 	wantComparison(t, output.String())
 
 	// Another client is there until it is interrupted.
-	other := start(t, "-connect", address, "-codec", "mus")
-	for !strings.HasPrefix(other.line(), "The slow reader reads quickly now") {
+	other := program.Start(t, "-connect", address, "-codec", "mus")
+	for !strings.HasPrefix(other.Line(), "The slow reader reads quickly now") {
 	}
-	other.interrupt()
-	if rest, err := other.rest(); rest != "" || err != nil {
+	other.Interrupt()
+	if rest, err := other.Rest(); rest != "" || err != nil {
 		t.Errorf("the client that is interrupted: %q, %v", rest, err)
 	}
 
-	server.interrupt()
-	if rest, err := client.rest(); !atTheEnd.MatchString(rest) || err != nil {
+	server.Interrupt()
+	if rest, err := client.Rest(); !atTheEnd.MatchString(rest) || err != nil {
 		t.Errorf("client: %q, %v", rest, err)
 	}
-	rest, err := server.rest()
+	rest, err := server.Rest()
 	if err != nil || len(fastEnds.FindAllString(rest, -1)) != 2 || len(slowEnds.FindAllString(rest, -1)) != 1 ||
 		!strings.HasSuffix(rest, "\nThe server has stopped.\n") {
 		t.Errorf("server: %q, %v", rest, err)

@@ -10,7 +10,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/edict-go/edict/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { program.Main(m, main) }
 
 func TestTour(t *testing.T) {
 	sum := sha256.New()
@@ -105,9 +109,9 @@ func TestFilesOfAllSizes(t *testing.T) {
 
 func TestServerAndClientAsProcesses(t *testing.T) {
 	folder := t.TempDir()
-	server, address := startServer(t, "-folder", folder, "-quota", "300000", "-codec", "json")
+	server, address := program.StartServer(t, "-folder", folder, "-quota", "300000", "-codec", "json")
 	upload := func(arguments ...string) (string, error) {
-		return start(t, append([]string{"-connect", address, "-codec", "json"}, arguments...)...).rest()
+		return program.Start(t, append([]string{"-connect", address, "-codec", "json"}, arguments...)...).Rest()
 	}
 	path := write(t, 300_000)
 	output, err := upload(path)
@@ -126,8 +130,8 @@ func TestServerAndClientAsProcesses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	server.interrupt()
-	if rest, err := server.rest(); !strings.HasSuffix(rest, "The server has stopped.\n") || err != nil {
+	server.Interrupt()
+	if rest, err := server.Rest(); !strings.HasSuffix(rest, "The server has stopped.\n") || err != nil {
 		t.Errorf("server: %q, %v", rest, err)
 	}
 	wantFiles(t, folder, map[string]string{"original": path})
