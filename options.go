@@ -94,7 +94,9 @@ type ServerConfig struct {
 	// compresses nothing; commands and inputs may come compressed all the same.
 	CompressionThreshold int
 	// MaxInFlightServer is how many commands may be in flight on all connections together; 0 is
-	// 262,144, negative is no limit. Those beyond are Refused with a retry hint.
+	// 262,144, negative is no limit. Those beyond are Refused with a retry hint. A command counts until its last frame is
+	// queued, which its caller may have a moment earlier: as many callers as this, each with one command after the other, are
+	// refused now and then.
 	MaxInFlightServer int
 	// MaxConnections is how many connections may be open; 0 is 65,536. Those beyond are rejected.
 	MaxConnections int
