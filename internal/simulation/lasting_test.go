@@ -605,15 +605,15 @@ func (l *lasting) kill() {
 // endProcess ends all servers with a journal that there are: it belongs to the next one.
 func (l *lasting) endProcess() {
 	l.mortal.dead.Store(true)
+	for _, r := range l.lab.runs { // while all of them wait: what is cut wakes them
+		if r.state != over {
+			r.killed = true
+		}
+	}
 	for _, h := range l.hops {
 		if !h.cut {
 			h.cut = true
 			h.connection.Cut()
-		}
-	}
-	for _, r := range l.lab.runs {
-		if r.state != over {
-			r.killed = true
 		}
 	}
 	server := l.simulation.server
