@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -236,6 +237,30 @@ func TestMonitorOfAStreamThatIsLeftAtItsEnd(t *testing.T) {
 			t.Errorf("told: %q", got)
 		}
 	})
+}
+
+// talkative ends well, with more metadata than a response may have.
+type talkative struct{}
+
+func (talkative) Exec(ctx context.Context, _ *lab) (int, error) {
+	edict.SetMetadata(ctx, "too-much", strings.Repeat("x", 70_000))
+	return 1, nil
+}
+
+// A server's monitor is told what the client is, also if that is not what Exec has returned.
+func TestMonitorOfAResponseThatCanNotBeEncoded(t *testing.T) {
+	var onClient, onServer ledger
+	commands := edict.Commands(edict.Unary[talkative]())
+	server := edict.NewServer(&lab{}, commands, edict.WithServerMonitor(edict.ServerMonitor{Command: onServer.of}))
+	client := dialTo(t, server, commands, edict.WithClientMonitor(edict.ClientMonitor{Command: onClient.of}))
+	if _, err := edict.Call(t.Context(), client, talkative{}); edict.CodeOf(err) != edict.ResourceExhausted {
+		t.Error(err)
+	}
+	for name, of := range map[string]*ledger{"client": &onClient, "server": &onServer} {
+		if got := of.take(t); len(got) != 1 || !strings.HasPrefix(got[0], "talkative: resource exhausted, executed,") {
+			t.Errorf("the %s was told %q", name, got)
+		}
+	}
 }
 
 // dialTo returns a client of a server, over a listener in memory. Both end with the test.

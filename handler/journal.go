@@ -138,6 +138,7 @@ func (t *task) fillRecorded(frame *core.Frame) {
 		if err := t.replayable(record); err != nil {
 			e := core.AsError(err)
 			e.Outcome = core.Executed
+			t.told = e
 			frame.Kind, frame.Body = core.KindError, core.AppendError(nil, e)
 			return
 		}

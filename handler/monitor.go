@@ -112,10 +112,10 @@ func (t *task) askMonitor() {
 	}
 }
 
-// tellMonitor tells the command's monitor how it has ended.
-func (t *task) tellMonitor(failed bool) {
+// tellMonitor tells the command's monitor how it has ended. leftEarly says that it has ended well, but its caller had left.
+func (t *task) tellMonitor(leftEarly bool) {
 	var err error
-	if failed {
+	if t.told != nil && !leftEarly {
 		err = t.told
 	}
 	request, response := t.ctx.sizes(t.size, t.result)

@@ -30,7 +30,7 @@ type task struct {
 	replied bool
 	begun   bool        // Exec was called
 	noted   bool        // its failure is
-	told    *core.Error // what its caller is told of that; nil if there is none
+	told    *core.Error // the error that its caller is told; nil if there is none
 
 	described     bool                // metadata came with it; set for each command
 	asked         bool                // its monitor was
@@ -188,8 +188,8 @@ func (t *task) panicked(cause any) error {
 func (t *task) end(err error) {
 	c, ctx := t.connection, t.ctx
 	response, before := ctx.finish()
-	failed := err != nil
-	if before == context.Canceled && err == nil && ctx.is&isStream != 0 {
+	leftEarly := before == context.Canceled && err == nil && ctx.is&isStream != 0
+	if leftEarly {
 		err = before // results may have been dropped, so it must not look complete
 	}
 	ctx.dropInputs()
@@ -213,7 +213,7 @@ func (t *task) end(err error) {
 	// Not later: who has the result may look whether it was counted.
 	t.observeLatency()
 	if t.monitor != nil {
-		t.tellMonitor(failed)
+		t.tellMonitor(leftEarly)
 	}
 	_, sendErr := c.transport.Send(context.Background(), frame)
 	if sendErr != nil {
